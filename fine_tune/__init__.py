@@ -1,0 +1,1 @@
+"""Makes the thing that is examined: data with roles, checkpoints, tasks, recipes and training."""

@@ -1,0 +1,1 @@
+"""Is the material itself fit to train and judge a model?"""

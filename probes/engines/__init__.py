@@ -1,0 +1,1 @@
+"""The one door to each engine (Captum, TextAttack, fairlearn); engines are imported inside functions only."""

@@ -1,0 +1,1 @@
+"""What drives its answers, and may that be believed?"""

@@ -1,0 +1,1 @@
+"""What does it give away of its training data?"""

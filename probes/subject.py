@@ -1,0 +1,51 @@
+"""The subject: the only thing a probe may touch. This module holds the protocol; the kinds follow below it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from probes.evidence import Need
+from probes.probe import Context
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import pyarrow as pa
+
+    from fine_tune.data import AuditData
+
+
+class Subject(Protocol):
+    """A model, or what it said, together with the data it is examined on.
+
+    Attributes:
+        kind: checkpoint, predictions, ...
+        name: what the user called it.
+        digest: sha256 over weights (or the table), label names, threshold and decoding.
+        task: the Hugging Face task name.
+        classes: label names in the order of scores.
+        threshold, positive: score of ``positive`` from which it is predicted; both None for argmax.
+        data: the rows it is examined on.
+        offers: the needs that this subject and its data can serve.
+        details: further facts for the report.
+    """
+
+    kind: str
+    name: str
+    digest: str
+    task: str
+    classes: tuple[str, ...]
+    threshold: float | None
+    positive: str | None
+    data: AuditData
+    offers: frozenset[Need]
+    details: dict[str, str | int | float]
+
+    def predictions(self, ctx: Context) -> pa.Table:
+        """The table of predictions on ``data`` (see `fine_tune.predictions`); computed once, resumed by the journal."""
+        ...
+
+    def predict(self, inputs: Sequence[Any], ctx: Context) -> npt.NDArray[np.float64]:
+        """Scores on new inputs, shape (len(inputs), len(classes)); rows are probabilities. Only with `Need.QUERIES`."""
+        ...
