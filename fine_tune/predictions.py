@@ -57,7 +57,9 @@ class PredictionsMeta:
         """
         raw = (table.schema.metadata or {}).get(METADATA_KEY)
         if raw is None:
-            raise DataError("the table carries no description of its predictions", expected="schema metadata 'plumbline'")
+            raise DataError(
+                "the table carries no description of its predictions", expected="schema metadata 'plumbline'"
+            )
         body = json.loads(raw)
         return cls(
             task=body["task"], classes=tuple(body["classes"]), threshold=body["threshold"], positive=body["positive"]

@@ -1,9 +1,9 @@
 """The errors of the probes' room.
 
-    PlumblineError
-      InputError                  exit 2
-        ProbeError                         a probe is unknown, or its options are wrong
-      Unavailable                          a probe cannot run here: becomes `not_applicable`, never a pass
+PlumblineError
+  InputError                  exit 2
+    ProbeError                         a probe is unknown, or its options are wrong
+  Unavailable                          a probe cannot run here: becomes `not_applicable`, never a pass
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ _FIELD = re.compile(r"\{([a-z_][a-z0-9_]*)(%?)\}")
 
 def format_number(value: float) -> str:
     """The one way numbers are written for people: integers whole, others to three decimals or three digits."""
-    if isinstance(value, bool) or isinstance(value, int) or (abs(value) >= 1000 and float(value).is_integer()):
+    if isinstance(value, (bool, int)) or (abs(value) >= 1000 and float(value).is_integer()):
         return str(int(value))
     if value == 0:
         return "0"
@@ -149,9 +149,7 @@ class Method(Plain):
     params: dict[str, Scalar] = Field(default_factory=dict)
 
     def __str__(self) -> str:
-        inside = ", ".join(
-            f"{k}={format_number(v) if isinstance(v, float) else v}" for k, v in self.params.items()
-        )
+        inside = ", ".join(f"{k}={format_number(v) if isinstance(v, float) else v}" for k, v in self.params.items())
         return f"{self.name} ({inside})" if inside else self.name
 
 

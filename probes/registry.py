@@ -67,7 +67,9 @@ def probe(
         if not _ID.fullmatch(id_):
             raise ProbeError(f"probe id {id_!r}", expected="family.name in lower case, such as fairness.groups")
         if not dataclasses.is_dataclass(cls):
-            raise ProbeError(f"probe {id_} is no dataclass", fix="put @dataclass(frozen=True, kw_only=True) below @probe")
+            raise ProbeError(
+                f"probe {id_} is no dataclass", fix="put @dataclass(frozen=True, kw_only=True) below @probe"
+            )
         known = _PROBES.get(id_)
         if known is not None and (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
             raise ProbeError(
@@ -127,7 +129,9 @@ def find(id_: str) -> type[Probe]:
     """
     known = discover()
     if id_ not in known:
-        raise ProbeError(f"no probe is called {id_!r}", expected=f"one of {', '.join(known)}", fix="see `plumbline probes`")
+        raise ProbeError(
+            f"no probe is called {id_!r}", expected=f"one of {', '.join(known)}", fix="see `plumbline probes`"
+        )
     return known[id_]
 
 
@@ -250,10 +254,7 @@ def _type_name(hint: Any) -> str:
 @lru_cache(maxsize=64)
 def _origin(module: str) -> tuple[str, str]:
     root = module.partition(".")[0]
-    if root == "probes":
-        names = ["plumbline-audit"]
-    else:
-        names = importlib.metadata.packages_distributions().get(root, [])
+    names = ["plumbline-audit"] if root == "probes" else importlib.metadata.packages_distributions().get(root, [])
     for name in names:
         try:
             return name, importlib.metadata.version(name)

@@ -1,9 +1,9 @@
 """The errors of the reports' room.
 
-    PlumblineError
-      InputError                  exit 2
-        RecordError                        a record, verdict or bundle cannot be read
-      VerificationError           exit 13  a bundle is not what it claims to be
+PlumblineError
+  InputError                  exit 2
+    RecordError                        a record, verdict or bundle cannot be read
+  VerificationError           exit 13  a bundle is not what it claims to be
 """
 
 from __future__ import annotations

@@ -319,7 +319,18 @@ class Comparison(Plain):
     counts: Counts
     paired: bool
     level: float
-    rows: RowsRef | None = None
+
+
+class NoComparison(Plain):
+    """A comparison that a rule asks for and that cannot be made.
+
+    ``missing`` is True where there is no baseline at all, which a policy may skip for a first release.
+    """
+
+    rule: str
+    baseline: str
+    missing: bool
+    reason: Message
 
 
 class Check(Plain):
@@ -343,7 +354,8 @@ class Ruling(Plain):
         limit: the threshold in force: ``max``, ``min`` or ``max_drop``.
         level, decision, min_n: as applied, defaults filled in.
         needed_n: for inconclusive: rows that would decide it at the same shares; None where no practical sample would.
-        definite: the outcome rests on an exact figure.
+        waiver: id of the waiver in force.
+        comparison: with the baseline, for ``max_drop``; then ``value`` and ``interval`` are those of the drop.
     """
 
     check: Check
@@ -375,6 +387,7 @@ class Verdict(Plain):
     rulings: tuple[Ruling, ...]
     policy: Policy | None
     waivers: tuple[Waiver, ...] = ()
+    comparisons: tuple[Comparison | NoComparison, ...] = ()
     warnings: tuple[Message, ...] = ()
 
     def to_json(self) -> str:

@@ -1,0 +1,37 @@
+"""Audit a model: one call, a verdict, and a report that can be recomputed.
+
+    import audit
+    result = audit.run("path-or-hub-id", data=frame, label="label", groups=["gender"], positive="hired")
+    result.verdict; result.to_frame(); result.save("out/")
+    audit.load("out/"); audit.gate(result, policy="policy.yaml")
+
+Names are loaded when they are used, so that importing this package is cheap and loads no torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from audit.api import PlannedStep, describe_plan, gate, load, render, run, run_plan
+    from audit.result import Result
+
+_HOMES = {
+    "PlannedStep": "audit.api",
+    "Result": "audit.result",
+    "describe_plan": "audit.api",
+    "gate": "audit.api",
+    "load": "audit.api",
+    "render": "audit.api",
+    "run": "audit.api",
+    "run_plan": "audit.api",
+}
+
+__all__ = ["PlannedStep", "Result", "describe_plan", "gate", "load", "render", "run", "run_plan"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'audit' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

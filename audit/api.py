@@ -1,0 +1,325 @@
+"""The Python API: one call from a model, or what it said, to a verdict; and plans, gates and renderings of finished runs.
+
+Everything here is also what the command line calls. Nothing is imported until it is needed, so that gating and rendering
+load no torch.
+"""
+
+from __future__ import annotations
+
+import datetime
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from audit.deciding import Demands, open_baseline
+from audit.errors import PlanError
+from audit.pipeline import Surroundings, audit_subject, check_free, rebundle, regate
+from audit.progress import chosen, say_on_stderr
+from audit.result import Result
+from audit.runner import Job, planned_probes, steps
+from audit.store import Store, default_cache
+from reports.bundle import Bundle
+from reports.record import Policy, Waiver
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from audit.compare import Run
+    from audit.plan import LoadedPlan
+    from probes.subject import Subject
+
+PathLike = str | Path
+Probes = Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedStep:
+    """One line of a dry run. ``status``: train, cached, to do, not applicable, left out."""
+
+    instance: str
+    probe: str
+    status: str
+    reason: str = ""
+
+
+def run(
+    subject: PathLike | pd.DataFrame,
+    *,
+    data: PathLike | pd.DataFrame | None = None,
+    input: str = "text",
+    label: str | None = "label",
+    groups: Sequence[str] = (),
+    cluster: str | None = None,
+    id: str | None = None,
+    labels: Mapping[Any, str] | None = None,
+    positive: str | None = None,
+    probes: Probes | None = None,
+    policy: PathLike | Policy | None = None,
+    waivers: PathLike | Sequence[Waiver] = (),
+    out: PathLike | None = None,
+    name: str | None = None,
+    seed: int = 0,
+    level: float = 0.95,
+    device: str = "auto",
+    progress: bool = True,
+) -> Result:
+    """Audit a checkpoint, or a table of predictions, in one call.
+
+    Args:
+        subject: a checkpoint's folder or hub id; or predictions as a data frame, or a csv or parquet file, with a
+            ``prediction`` column or ``score_<class>`` columns.
+        data: the rows to examine it on, as a data frame or file; None where the predictions carry their own columns.
+        input, label, groups, cluster, id: columns by role.
+        labels: class name for each value of the label column, where they differ.
+        positive: the class that is an advantage or a detection, for group rates of binary tasks; needed for two classes.
+        probes: instance name to ``{"probe": id, **options}``; by default performance, calibration, and groups if any.
+        policy: a policy file or object; without one nothing is decided, and the verdict says so.
+        waivers: a waiver file or objects.
+        out: where the bundle goes; a temporary folder by default (see `Result.save`).
+        seed, level: of the run.
+        device: auto, cpu, cuda, ...
+
+    Raises:
+        InputError: something given cannot be used; the message says what to do.
+    """
+    from audit.opening import open_given
+    from audit.policy import check_measures
+    from audit.subjects import pick_device
+    from fine_tune.roles import Roles
+
+    roles = Roles(
+        input=input, label=label, groups=tuple(groups), cluster=cluster, id=id, labels=dict(labels or {})
+    )  # fmt: skip
+    opened = open_given(subject, data, roles)
+    wanted = probes if probes is not None else default_probes(opened, positive)
+    planned = planned_probes({k: (v.get("probe", ""), _options(v)) for k, v in wanted.items()})
+    demanded = _policy(policy)
+    if demanded is not None:
+        check_measures(demanded, planned)
+    job = Job(
+        name=name or opened.name,
+        seed=seed,
+        level=level,
+        planned=planned,
+        device="cpu" if opened.kind == "predictions" else pick_device(device),
+    )
+    place = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="plumbline-")) / "run"
+    demands = Demands(policy=demanded, waivers=_waivers(waivers), baselines={}, on=datetime.date.today())
+    return audit_subject(job, opened, demands, _surroundings(None, progress), place)
+
+
+def default_probes(subject: Subject, positive: str | None) -> dict[str, dict[str, Any]]:
+    """The probes that fit a subject when the caller names none.
+
+    Raises:
+        PlanError: there are groups and two classes, and nobody said which class is the positive one.
+    """
+    probes: dict[str, dict[str, Any]] = {
+        "performance": {"probe": "performance.classification"},
+        "calibration": {"probe": "performance.calibration"},
+    }
+    if subject.data.features:
+        if len(subject.classes) == 2 and positive is None:
+            raise PlanError(
+                "group rates of two classes need to know which one is the positive class",
+                expected=f"positive= one of {', '.join(map(repr, subject.classes))}",
+            )
+        probes["groups"] = {"probe": "fairness.groups", **({"positive": positive} if positive else {})}
+    return probes
+
+
+def run_plan(
+    plan: PathLike,
+    out: PathLike,
+    *,
+    policy: PathLike | None = None,
+    waivers: PathLike | None = None,
+    baselines: Mapping[str, PathLike] | None = None,
+    only: Iterable[str] = (),
+    device: str = "auto",
+    cache: PathLike | None = None,
+    report_only: bool = False,
+    resume: bool = True,
+    progress: bool = True,
+) -> Result:
+    """Do what a plan says and leave a bundle at ``out``.
+
+    Args:
+        plan: the plan's file.
+        policy, waivers: used instead of those that the plan names.
+        baselines: run folders by the names that rules use; added to the plan's.
+        only: run these probe instances alone; rules on the others are errors, never passes.
+        resume: use what was measured before; False measures everything again in a cache of its own.
+        report_only: exit code 0 whatever the outcome, and the report says NOT ENFORCED.
+
+    Raises:
+        InputError: plan, policy, waivers, data or checkpoint cannot be used; what was measured stays in the cache.
+    """
+    from audit.plan import load_plan
+    from audit.policy import check_measures, read_policy
+    from audit.subjects import Workshop, open_subject, pick_device
+
+    loaded = load_plan(plan)
+    place = Path(out)
+    check_free(place)
+    job = _job(loaded, only)
+    policy_file = _beside(loaded, policy, loaded.plan.policy)
+    document = read_policy(policy_file) if policy_file else None
+    if document is not None:
+        check_measures(document.value, job.planned, document)
+    demands = Demands(
+        policy=document.value if document else None,
+        waivers=_waivers(_beside(loaded, waivers, loaded.plan.waivers) or ()),
+        baselines=_baselines({**_plan_baselines(loaded), **(baselines or {})}),
+        on=datetime.date.today(),
+    )
+    with tempfile.TemporaryDirectory(prefix="plumbline-") as fresh:
+        surroundings = _surroundings(cache if resume else fresh, progress)
+        job = replace(job, device=_device(loaded, device, pick_device))
+        subject = open_subject(loaded, Workshop(store=surroundings.store, device=job.device, progress=progress))
+        return audit_subject(job, subject, demands, surroundings, place, report_only=report_only)
+
+
+def describe_plan(
+    plan: PathLike, only: Iterable[str] = (), *, device: str = "auto", cache: PathLike | None = None
+) -> list[PlannedStep]:
+    """What `run_plan` would do, without training or measuring anything."""
+    from audit.plan import load_plan
+    from audit.subjects import Workshop, open_subject, pick_device, training_folder
+
+    loaded = load_plan(plan)
+    job = _job(loaded, only)
+    store = Store(Path(cache) if cache else default_cache())
+    if loaded.plan.subject.recipe is not None:
+        folder, train = training_folder(loaded, store)
+        if not (folder / "training_record.json").is_file():
+            first = PlannedStep(instance="(training)", probe="", status="train", reason=f"on {len(train)} rows")
+            wanted = [p for p in job.planned if not job.only or p.instance in job.only]
+            return [first, *(PlannedStep(instance=p.instance, probe=p.info.id, status="to do") for p in wanted)]
+    job = replace(job, device=_device(loaded, device, pick_device))
+    subject = open_subject(loaded, Workshop(store=store, device=job.device, progress=False))
+    return [
+        PlannedStep(instance=p.instance, probe=p.info.id, status=status, reason=str(why or ""))
+        for p, status, why in steps(job, subject, store)
+    ]
+
+
+def load(run: PathLike) -> Result:
+    """A finished run from its bundle."""
+    bundle = Bundle.open(run)
+    return Result(record=bundle.record(), verdict=bundle.verdict(), path=Path(run))
+
+
+def gate(
+    run: PathLike | Result,
+    policy: PathLike | Policy | None = None,
+    waivers: PathLike | Sequence[Waiver] | None = None,
+    baselines: Mapping[str, PathLike] | None = None,
+    *,
+    on: datetime.date | None = None,
+    out: PathLike | None = None,
+    report_only: bool = False,
+) -> Result:
+    """Decide on a finished run again, without its model; the bundle itself is never touched.
+
+    Args:
+        run: a bundle, or a result.
+        policy: a policy; by default the one that the bundle was decided with.
+        waivers: waivers; by default the bundle's own.
+        baselines: run folders by name.
+        on: the day as of which waivers count; today by default.
+        out: write a new bundle with this verdict there.
+    """
+    bundle = Bundle.open(run.path if isinstance(run, Result) else run)
+    old = bundle.verdict()
+    given = _baselines(baselines or {})
+    demanded = _policy(policy) if policy is not None else old.policy
+    excuses = old.waivers if waivers is None else _waivers(waivers)
+    day = on or datetime.date.today()
+    verdict = regate(
+        bundle, policy=demanded, waivers=excuses, baselines=given, on=day, report_only=report_only
+    )  # fmt: skip
+    if out is not None:
+        return rebundle(bundle, verdict, given, Path(out))
+    return Result(record=bundle.record(), verdict=verdict, path=bundle.folder)
+
+
+def render(run: PathLike, language: str = "en") -> str:
+    """The report's HTML of a finished run."""
+    from reports.page import render as render_page
+
+    bundle = Bundle.open(run)
+    return render_page(bundle.record(), bundle.verdict(), language)
+
+
+def _job(loaded: LoadedPlan, only: Iterable[str]) -> Job:
+    plan = loaded.plan
+    planned = planned_probes({name: (spec.probe, spec.options) for name, spec in plan.probes.items()})
+    chosen_ones = frozenset(only)
+    unknown = sorted(chosen_ones - {p.instance for p in planned})
+    if unknown:
+        raise PlanError(
+            f"the plan has no probe instance {', '.join(map(repr, unknown))}",
+            expected=f"one of {', '.join(p.instance for p in planned)}",
+            where=str(loaded.path),
+        )
+    return Job(
+        name=plan.name,
+        seed=plan.seed,
+        level=plan.level,
+        planned=planned,
+        only=chosen_ones,
+        attestations=plan.attestations,
+        include_text=plan.include_text,
+    )
+
+
+def _device(loaded: LoadedPlan, wanted: str, pick: Any) -> str:
+    return "cpu" if loaded.plan.subject.predictions is not None else str(pick(wanted))
+
+
+def _surroundings(cache: PathLike | None, progress: bool) -> Surroundings:
+    announce = say_on_stderr if progress else _quiet
+    return Surroundings(
+        store=Store(Path(cache) if cache else default_cache()),
+        progress=chosen(progress),
+        announce=announce,
+    )
+
+
+def _quiet(_: str) -> None:
+    return
+
+
+def _options(spec: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in spec.items() if k != "probe"}
+
+
+def _policy(given: PathLike | Policy | None) -> Policy | None:
+    from audit.policy import load_policy
+
+    return given if given is None or isinstance(given, Policy) else load_policy(given)
+
+
+def _waivers(given: PathLike | Sequence[Waiver]) -> tuple[Waiver, ...]:
+    from audit.waivers import load_waivers
+
+    return load_waivers(given) if isinstance(given, str | Path) else tuple(given)
+
+
+def _baselines(given: Mapping[str, PathLike]) -> dict[str, Run]:
+    return {name: open_baseline(name, Bundle.open(path)) for name, path in given.items()}
+
+
+def _plan_baselines(loaded: LoadedPlan) -> dict[str, PathLike]:
+    """The plan's baselines that exist; a rule on one that does not is ruled on as missing."""
+    paths = {name: loaded.base_dir / path for name, path in loaded.plan.baselines.items()}
+    return {name: path for name, path in paths.items() if path.exists()}
+
+
+def _beside(loaded: LoadedPlan, given: PathLike | None, named: str | None) -> Path | None:
+    if given is not None:
+        return Path(given)
+    return loaded.base_dir / named if named else None

@@ -1,0 +1,329 @@
+"""The command line: parsing, printing and exit codes, nothing else.
+
+    0 pass   1 Plumbline crashed   2 unusable input   10 fail   11 inconclusive   12 nothing checked   13 not verified
+
+Heavy imports lie inside the commands, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import datetime
+import errno
+import os
+import sys
+import tempfile
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from fine_tune.errors import PlumblineError
+
+if TYPE_CHECKING:
+    from audit.result import Result
+
+DEMO_MISSED = 10
+NOT_VERIFIED = 13
+INTERRUPTED = 130
+_REFUSED = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+class Commands(TyperGroup):
+    """Turns what a command raises into a message and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            typer.echo("\ninterrupted: nothing measured is lost; run again to resume", err=True)
+            raise typer.Exit(INTERRUPTED) from None
+        except PlumblineError as error:
+            _debug()
+            typer.echo(f"error: {error}", err=True)
+            raise typer.Exit(error.exit_code) from None
+        except Exception as error:
+            # Exits and wrong usage are the framework's own, which shows them; so is a reader that closed the pipe.
+            framework = isinstance(error, typer.Exit | typer.Abort) or hasattr(error, "show")
+            if framework or (isinstance(error, OSError) and error.errno == errno.EPIPE):
+                raise
+            _debug()
+            typer.echo(_crash(error), err=True)
+            raise typer.Exit(1) from None
+
+
+def _debug() -> None:
+    if os.environ.get("PLUMBLINE_DEBUG") == "1":
+        typer.echo(traceback.format_exc(), err=True)
+
+
+def _crash(error: Exception) -> str:
+    """One line for the terminal; the traceback goes to a file."""
+    if isinstance(error, OSError) and error.errno in _REFUSED:
+        return f"error: {error.filename or 'a file'} cannot be used: {error.strerror}"
+    what = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="plumbline-crash-", suffix=".txt", delete=False, encoding="utf-8", errors="replace"
+        ) as file:
+            file.write("".join(traceback.format_exception(error)))
+        place = f"the traceback is in {file.name}"
+    except OSError:
+        place = "set PLUMBLINE_DEBUG=1 to see the traceback"
+    return f"error: {what}; this is a bug in Plumbline, {place}"
+
+
+app = typer.Typer(
+    cls=Commands,
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def main() -> None:
+    """The entry point of ``plumbline``."""
+    app(prog_name="plumbline")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from audit.cards import plumbline_version
+
+        typer.echo(f"plumbline {plumbline_version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    """Measure a model, decide against a written policy, and hand over a report that can be recomputed."""
+
+
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="The folder that a run left behind.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
+PolicyFile = Annotated[Path | None, typer.Option("--policy", help="A policy file.")]
+WaiverFile = Annotated[Path | None, typer.Option("--waivers", help="A waiver file.")]
+Baselines = Annotated[
+    list[str] | None, typer.Option("--baseline", metavar="NAME=RUN", help="A run to compare with. Repeatable.")
+]
+ReportOnly = Annotated[bool, typer.Option("--report-only", help="Exit 0 whatever comes out; the report says so.")]
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Where the run goes.")] = Path("plumbline-demo"),
+    clean: Annotated[bool, typer.Option("--clean", help="Material without planted defects.")] = False,
+    base: Annotated[str | None, typer.Option(help="Another pretrained encoder: a hub id or a folder.")] = None,
+    device: Device = "auto",
+) -> None:
+    """Fine-tune a small model on built-in material with planted defects, and audit it."""
+    from audit.demo import run_demo
+
+    outcome = run_demo(out, clean=clean, base=base, device=device)
+    _show(outcome.result)
+    for word, names in (("found", outcome.found), ("MISSED", outcome.missed), ("UNEXPECTED", outcome.unexpected)):
+        for name in names:
+            typer.echo(f"{word}: {name}")
+    if not outcome.ok:
+        typer.echo("error: the audit did not find exactly what is planted", err=True)
+        raise typer.Exit(DEMO_MISSED)
+
+
+@app.command("fine-tune")
+def fine_tune(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A YAML file with `recipe` and `data.train`.")],
+    out: Annotated[Path, typer.Option(help="Where the checkpoint goes.")],
+    device: Device = "auto",
+) -> None:
+    """Fine-tune a model, and leave a checkpoint with its training record."""
+    from fine_tune.train import fine_tune as train
+
+    from audit.plan import load_fine_tune
+    from audit.subjects import pick_device
+    from fine_tune.data import AuditData
+
+    spec = load_fine_tune(recipe).value
+    data = AuditData.load(spec.data.train, base_dir=recipe.parent, seed=spec.recipe.seed)
+    train(spec.recipe, data, out, device=pick_device(device), progress=True)
+    typer.echo(f"Checkpoint: {out}")
+
+
+@app.command()
+def run(
+    plan: Annotated[Path, typer.Argument(metavar="PLAN", help="A plan file.")],
+    out: Annotated[Path | None, typer.Option(metavar="RUN", help="Where the run goes. Not with --dry-run.")] = None,
+    resume: Annotated[bool, typer.Option(help="Use what was measured before.")] = True,
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Run this probe instance alone. Repeatable.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
+    device: Device = "auto",
+    policy: PolicyFile = None,
+    waivers: WaiverFile = None,
+    baseline: Baselines = None,
+    cache: Annotated[Path | None, typer.Option(metavar="DIR", help="Where measured rows are kept.")] = None,
+    report_only: ReportOnly = False,
+) -> None:
+    """Do what a plan says: measure, decide, and leave a report."""
+    from audit import api
+
+    baselines = _pairs(baseline)
+    chosen = tuple(only or ())
+    if dry_run:
+        from audit.tables import print_table
+
+        steps = api.describe_plan(plan, chosen, device=device, cache=cache)
+        rows = [(s.instance, s.probe, s.status, s.reason) for s in steps]
+        print_table(("instance", "probe", "status", "reason"), rows)
+        return
+    if out is None:
+        raise typer.BadParameter("a run needs a folder to go to", param_hint="--out")
+    result = api.run_plan(
+        plan,
+        out,
+        policy=policy,
+        waivers=waivers,
+        baselines=baselines,
+        only=chosen,
+        device=device,
+        cache=cache,
+        report_only=report_only,
+        resume=resume,
+    )
+    _show(result)
+    _leave(result)
+
+
+@app.command()
+def gate(
+    run: Run,
+    policy: PolicyFile = None,
+    waivers: WaiverFile = None,
+    baseline: Baselines = None,
+    out: Annotated[Path | None, typer.Option(metavar="NEW", help="Keep this decision as a new run folder.")] = None,
+    on: Annotated[
+        datetime.datetime | None, typer.Option(formats=["%Y-%m-%d"], help="The day as of which waivers count.")
+    ] = None,
+    report_only: ReportOnly = False,
+) -> None:
+    """Decide on a finished run again, without its model."""
+    from audit import api
+
+    result = api.gate(
+        run, policy, waivers, _pairs(baseline), on=on.date() if on else None, out=out, report_only=report_only
+    )
+    _show(result, written=out is not None)
+    _leave(result)
+
+
+@app.command()
+def render(
+    run: Run,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Where the page goes; else standard output.")] = None,
+    lang: Annotated[str, typer.Option(help="The report's language.")] = "en",
+) -> None:
+    """Render a finished run's report again."""
+    from audit import api
+
+    if out is not None and out.resolve().is_relative_to(run.resolve()):
+        raise typer.BadParameter(f"{out} lies in the run itself, which is never written into", param_hint="--out")
+    page = api.render(run, lang)
+    if out is not None:
+        out.write_text(page, encoding="utf-8", newline="\n")
+        typer.echo(f"Report: {out}")
+    elif sys.stdout.isatty():
+        raise typer.BadParameter("give a file, or pipe the page into something", param_hint="--out")
+    else:
+        sys.stdout.buffer.write(page.encode())
+
+
+@app.command()
+def verify(run: Run) -> None:
+    """Recompute a run's hashes, numbers, verdict and page."""
+    from audit.tables import printable
+    from audit.verify import verify as check
+
+    report = check(run)
+    for word, lines in (
+        ("recomputed", report.recomputed),
+        ("not recomputed", report.not_recomputed),
+        ("PROBLEM", report.problems),
+    ):
+        for line in lines:
+            typer.echo(f"{word}: {printable(line)}")
+    if not report.ok:
+        typer.echo(f"error: {run} does not verify: problems: {len(report.problems)}", err=True)
+        raise typer.Exit(NOT_VERIFIED)
+    typer.echo(f"{run} verifies")
+
+
+@app.command()
+def probes(
+    id_: Annotated[str | None, typer.Argument(metavar="[ID]", help="A probe, to see it in full.")] = None,
+) -> None:
+    """List what can be asked, or show one probe in full."""
+    from audit.doctor import install_line
+    from audit.tables import print_probe, print_table
+    from probes.evidence import ProbeInfo
+    from probes.registry import discover, find, missing_requirements
+
+    def available(info: ProbeInfo) -> str:
+        missing = missing_requirements(info)
+        return f"no: {install_line(missing)}" if missing else "yes"
+
+    if id_ is not None:
+        info = find(id_).info
+        print_probe(info, available(info))
+        return
+    infos = [cls.info for cls in discover().values()]
+    rows = [(i.id, str(i.asks), ", ".join(i.needs), available(i)) for i in infos]
+    print_table(("id", "asks", "needs", "available here"), rows)
+
+
+@app.command()
+def doctor() -> None:
+    """Say what is installed, what is missing, and what this machine can do."""
+    from audit.doctor import examine
+    from audit.store import default_cache
+    from audit.tables import print_table
+
+    print_table(("what", "found", "to do"), examine(default_cache()))
+
+
+def _pairs(given: Sequence[str] | None) -> dict[str, Path]:
+    """``NAME=RUN`` as a mapping."""
+    out: dict[str, Path] = {}
+    for text in given or ():
+        name, equals, path = text.partition("=")
+        if not (name and equals and path):
+            raise typer.BadParameter(f"{text!r} is not NAME=RUN", param_hint="--baseline")
+        if name in out:
+            raise typer.BadParameter(f"two baselines are called {name!r}", param_hint="--baseline")
+        out[name] = Path(path)
+    return out
+
+
+def _show(result: Result, *, written: bool = True) -> None:
+    from audit.tables import print_verdict
+
+    print_verdict(result.verdict)
+    if written:
+        typer.echo(f"Report: {result.path / 'report.html'}")
+    else:
+        typer.echo("Nothing was written; --out NEW keeps this decision with its report.")
+
+
+def _leave(result: Result) -> None:
+    raise typer.Exit(result.verdict.exit_code if result.verdict.enforced else 0)
+
+
+if __name__ == "__main__":
+    main()

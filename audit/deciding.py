@@ -1,0 +1,116 @@
+"""From a record with its rows to a verdict: restates levels and makes the comparisons that a policy asks for, then gates.
+
+Runs, re-gating and verification all decide here, so that they cannot differ. Needs no model and no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+
+from audit.compare import Run, compare_for
+from audit.errors import GateError
+from audit.gate import decide
+from audit.policy import check_measures
+from audit.restate import restate
+from reports.bundle import RESULTS, Bundle, BundleWriter
+from reports.record import AuditRecord, Policy, RowsRef, Rule, Verdict, Waiver
+
+BASELINES = "evidence/baseline"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demands:
+    """What a verdict is held against: a policy, excuses, baselines by name, and the day it is decided on."""
+
+    policy: Policy | None
+    waivers: tuple[Waiver, ...] = ()
+    baselines: Mapping[str, Run]
+    on: date
+
+
+def decide_run(run: Run, demands: Demands) -> Verdict:
+    """The verdict on a run.
+
+    Raises:
+        UnknownMeasure: a rule names an instance or a measure that the plan does not have.
+        PolicyError: a rule is ambiguous on this record.
+    """
+    policy = demands.policy
+    if policy is None:
+        return decide(run.record, None, demands.waivers, on=demands.on)
+    check_measures(policy, run.record.planned)
+    restated = {
+        level: restate(run.record, level, run.rows_of, _instances(policy, level))
+        for level in policy.levels()
+        if level != run.record.level
+    }
+    comparisons = compare_for(policy, run, demands.baselines)
+    return decide(run.record, policy, demands.waivers, comparisons, on=demands.on, restated=restated)
+
+
+def _instances(policy: Policy, level: float) -> set[str]:
+    return {r.instance for r in policy.rules if policy.level(r) == level}
+
+
+def open_run(bundle: Bundle) -> Run:
+    """A bundle's record with its rows."""
+    return Run(record=bundle.record(), rows_of=bundle.rows)
+
+
+def open_baseline(name: str, bundle: Bundle) -> Run:
+    """A baseline's record with its rows.
+
+    Raises:
+        GateError: its files do not agree with its own hashes.
+    """
+    problems = bundle.check()
+    if problems:
+        raise GateError(
+            f"the baseline {name} in {bundle.folder} does not agree with its own hashes: {problems[0]}",
+            expected="a bundle that verifies",
+            fix=f"see `plumbline verify {bundle.folder}`",
+        )
+    return open_run(bundle)
+
+
+def embed_baselines(writer: BundleWriter, policy: Policy | None, baselines: Mapping[str, Run]) -> None:
+    """Copy what comparisons rest on into the new bundle, so that they can be recomputed from it alone."""
+    for name, rules in _rules_by_baseline(policy).items():
+        run = baselines.get(name)
+        if run is None:
+            continue
+        folder = f"{BASELINES}/{name}"
+        writer.write_text(f"{folder}/{RESULTS}", run.record.to_json(), "application/json")
+        written: set[str] = set()
+        for rule in rules:
+            finding = run.record.finding(rule.instance)
+            if finding is None or finding.rows is None or finding.rows.path in written:
+                continue
+            written.add(finding.rows.path)
+            writer.write_table(f"{folder}/{finding.rows.path}", run.rows_of(finding.rows), personal=True)
+
+
+def embedded_baselines(bundle: Bundle, policy: Policy | None) -> dict[str, Run]:
+    """The baselines that a bundle carries with it."""
+    out: dict[str, Run] = {}
+    for name in _rules_by_baseline(policy):
+        folder = f"{BASELINES}/{name}"
+        if not (bundle.folder / folder / RESULTS).is_file():
+            continue
+        record = AuditRecord.model_validate_json(bundle.read_bytes(f"{folder}/{RESULTS}"))
+
+        def rows_of(ref: RowsRef, folder: str = folder):  # type: ignore[no-untyped-def]
+            return bundle.rows(ref.model_copy(update={"path": f"{folder}/{ref.path}"}))
+
+        out[name] = Run(record=record, rows_of=rows_of)
+    return out
+
+
+def _rules_by_baseline(policy: Policy | None) -> dict[str, Sequence[Rule]]:
+    out: dict[str, list[Rule]] = {}
+    for rule in policy.rules if policy else ():
+        if rule.baseline is not None:
+            out.setdefault(rule.baseline, []).append(rule)
+    return dict(out)

@@ -1,0 +1,145 @@
+"""From a subject to a bundle: measure, decide, write. And from a bundle to another verdict on it.
+
+A bundle is put together beside its place and moved there whole, so that a kill leaves the old one or the new one.
+"""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from audit.deciding import Demands, decide_run, embed_baselines, embedded_baselines, open_run
+from audit.errors import GateError
+from audit.gate import not_enforced
+from audit.result import Result
+from audit.runner import Announce, Desk, Job, run
+from audit.store import Store
+from probes.probe import Progress
+from reports.bundle import MANIFEST, Bundle, BundleWriter, write_outputs
+from reports.record import Verdict, canonical_json
+
+if TYPE_CHECKING:
+    from audit.compare import Run
+    from probes.subject import Subject
+    from reports.record import AuditRecord, Policy, RowsRef, Waiver
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """Where a run remembers and how it shows itself."""
+
+    store: Store
+    progress: Progress
+    announce: Announce
+
+
+@contextmanager
+def staged(out: Path) -> Iterator[BundleWriter]:
+    """A writer for a bundle that takes its place at ``out`` only when everything went well.
+
+    Raises:
+        GateError: ``out`` holds something that is no bundle.
+    """
+    check_free(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    staging = out.parent / f".{out.name}.{uuid.uuid4().hex[:8]}.partial"
+    try:
+        writer = BundleWriter(staging)
+        yield writer
+        writer.close()
+        if out.exists():
+            shutil.rmtree(out)
+        staging.replace(out)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def check_free(out: Path) -> None:
+    """Refuse to write over anything but an earlier bundle.
+
+    Raises:
+        GateError: ``out`` is a file, or a folder that holds something else.
+    """
+    if out.is_symlink() or (out.exists() and not out.is_dir()):
+        raise GateError(f"{out} is no folder", expected="a new folder for the bundle", fix="choose another --out")
+    if out.is_dir() and any(out.iterdir()) and not (out / MANIFEST).is_file():
+        raise GateError(
+            f"{out} is not empty and holds no bundle",
+            expected="a new folder, an empty one, or an earlier bundle to replace",
+            fix="choose another --out",
+        )
+
+
+def audit_subject(
+    job: Job, subject: Subject, demands: Demands, surroundings: Surroundings, out: Path, *, report_only: bool = False
+) -> Result:
+    """Measure a subject, decide, and write the bundle to ``out``."""
+    with staged(out) as writer:
+        desk = Desk(
+            store=surroundings.store,
+            writer=writer,
+            progress=surroundings.progress,
+            announce=surroundings.announce,
+        )
+        record = run(job, subject, desk)
+        written = Bundle(writer.folder)
+        verdict = _verdict(record, written, demands, report_only=report_only)
+        embed_baselines(writer, demands.policy, demands.baselines)
+        _write_provenance(writer, record, subject)
+        write_outputs(writer, record, verdict)
+    return Result(record=record, verdict=verdict, path=out)
+
+
+def _verdict(record: AuditRecord, bundle: Bundle, demands: Demands, *, report_only: bool) -> Verdict:
+    from audit.compare import Run
+
+    def rows_of(ref: RowsRef):  # type: ignore[no-untyped-def]
+        return bundle.rows(ref)
+
+    verdict = decide_run(Run(record=record, rows_of=rows_of), demands)
+    return not_enforced(verdict) if report_only else verdict
+
+
+def _write_provenance(writer: BundleWriter, record: AuditRecord, subject: Subject) -> None:
+    def put(name: str, body: object) -> None:
+        writer.write_text(f"provenance/{name}", canonical_json(body), "application/json")
+
+    files = getattr(subject, "files", None)
+    put("model.manifest.json", {"name": subject.name, "digest": subject.digest, "files": files or {}})
+    source = getattr(subject.data, "provenance", {})
+    put("data.manifest.json", {**record.data.model_dump(mode="json"), "source": dict(source)})
+    put("environment.json", record.environment)
+
+
+def regate(
+    bundle: Bundle,
+    *,
+    policy: Policy | None,
+    waivers: tuple[Waiver, ...],
+    baselines: Mapping[str, Run],
+    on: date,
+    report_only: bool = False,
+) -> Verdict:
+    """Decide on a finished run again; nothing is written."""
+    given = {**embedded_baselines(bundle, policy), **baselines}
+    demands = Demands(policy=policy, waivers=waivers, baselines=given, on=on)
+    verdict = decide_run(open_run(bundle), demands)
+    return not_enforced(verdict) if report_only else verdict
+
+
+def rebundle(bundle: Bundle, verdict: Verdict, baselines: Mapping[str, Run], out: Path) -> Result:
+    """A new bundle at ``out`` with the same evidence and another verdict."""
+    if out.resolve() == bundle.folder.resolve():
+        raise GateError(f"{out} is the bundle itself", expected="another folder: a bundle is never written into")
+    record = bundle.record()
+    with staged(out) as writer:
+        writer.copy_evidence(bundle)
+        embed_baselines(writer, verdict.policy, baselines)
+        write_outputs(writer, record, verdict)
+    return Result(record=record, verdict=verdict, path=out)

@@ -1,0 +1,206 @@
+"""Reads a plan: what is examined, on which data, by which probes. Also the shorter file for `fine-tune`.
+
+It checks everything that can be known without opening the model or the data, down to each probe's options. It
+runs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import ConfigDict, Field, StringConstraints, model_validator
+
+from audit.documents import Document, read_document, refuse
+from audit.errors import PlanError
+from audit.faults import Loc, Problem, closest, contradiction
+from fine_tune.data import DataSpec
+from fine_tune.recipe import Recipe
+from probes.errors import ProbeError
+from probes.evidence import Plain
+from probes.probe import Probe
+from probes.registry import create, discover
+from probes.subject import PredictionsSpec
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"\S")]
+Instance = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=100)]
+
+
+class SubjectSpec(Plain):
+    """What is examined: exactly one of ``checkpoint``, ``recipe`` and ``predictions``.
+
+    Attributes:
+        checkpoint: a folder, relative to the plan, or a hub id.
+        recipe: trains first, and examines what came out.
+        save_to: where a recipe leaves its checkpoint, relative to the plan; None keeps it in the cache.
+        predictions: a table of what a model said.
+        task: Hugging Face name of the task; None takes the checkpoint's, or text-classification.
+        threshold: score of ``positive`` from which it is predicted, in [0, 1]; None takes the largest score.
+        positive: the class that ``threshold`` is about.
+        trust_remote_code: run code that lies beside the weights. Off, and said in the report if on.
+    """
+
+    checkpoint: Name | None = None
+    recipe: Recipe | None = None
+    save_to: Name | None = None
+    predictions: PredictionsSpec | None = None
+    task: str | None = None
+    threshold: float | None = Field(default=None, ge=0, le=1)
+    positive: str | None = None
+    trust_remote_code: bool = False
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        kinds = ("checkpoint", "recipe", "predictions")
+        given = [k for k in kinds if getattr(self, k) is not None]
+        if len(given) != 1:
+            seen = (
+                f"the subject is given {len(given)} ways ({', '.join(given)})" if given else "the subject is not given"
+            )
+            raise contradiction(seen, f"exactly one of {', '.join(kinds)}", ("subject",))
+        if self.save_to is not None and self.recipe is None:
+            raise contradiction("save_to without a recipe", "subject.recipe", ("subject", "save_to"))
+        if (self.threshold is None) != (self.positive is None):
+            have, lack = ("threshold", "positive") if self.positive is None else ("positive", "threshold")
+            raise contradiction(f"the subject has {have} without {lack}", "both or neither", ("subject", have))
+        return self
+
+
+class ProbeSpec(Plain):
+    """One probe instance: the probe's id, and its options beside it."""
+
+    model_config = ConfigDict(extra="allow")
+
+    probe: str
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The probe's options as written."""
+        return dict(self.model_extra or {})
+
+
+class PlanData(Plain):
+    """The rows to train on, where the subject is a recipe, and the rows to examine it on."""
+
+    train: DataSpec | None = None
+    audit: DataSpec | None = None
+
+
+class Plan(Plain):
+    """What to examine, how, and what to hold it to: ``plan.yaml``. Paths in it are relative to its folder.
+
+    Attributes:
+        name: what the report calls the audit.
+        seed: every random choice derives from it.
+        level: confidence level of intervals, two-sided.
+        subject: what is examined.
+        data: what it is examined on; without ``audit`` only where predictions carry their own labels.
+        probes: probe instances by name; rules refer to them as ``instance:measure``.
+        policy, waivers: files.
+        baselines: run folders by the name that rules use.
+        attestations: what only people can say; shown as attested.
+        include_text: keep raw text in the report.
+    """
+
+    schema_: Literal["plumbline.plan/v1"] = Field(default="plumbline.plan/v1", alias="schema")
+    name: Name
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    level: float = Field(default=0.95, gt=0, lt=1)
+    subject: SubjectSpec
+    data: PlanData = PlanData()
+    probes: dict[Instance, ProbeSpec] = Field(min_length=1)
+    policy: str | None = None
+    waivers: str | None = None
+    baselines: dict[Instance, str] = Field(default_factory=dict)
+    attestations: dict[str, str] = Field(default_factory=dict)
+    include_text: bool = False
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.subject.recipe is not None and self.data.train is None:
+            raise contradiction("the subject is a recipe, and there is nothing to train on", "data.train", ("data",))
+        if self.subject.predictions is None and self.data.audit is None:
+            raise contradiction("there is nothing to examine the subject on", "data.audit", ("data",))
+        return self
+
+
+class FineTuneData(Plain):
+    """The rows to train on."""
+
+    train: DataSpec
+
+
+class FineTuneSpec(Plain):
+    """What `plumbline fine-tune` reads: a recipe and its data. Paths in it are relative to its folder."""
+
+    schema_: Literal["plumbline.fine-tune/v1"] = Field(default="plumbline.fine-tune/v1", alias="schema")
+    recipe: Recipe
+    data: FineTuneData
+
+
+@dataclass(frozen=True)
+class LoadedPlan:
+    """A plan, where it lay, and the folder that its paths start from."""
+
+    plan: Plan
+    path: Path
+    base_dir: Path
+    document: Document[Plan]
+
+
+def load_plan(path: Path | str) -> LoadedPlan:
+    """Read and check a plan.
+
+    Raises:
+        PlanError: the file cannot be read, a key or value is wrong, a probe or one of its options is unknown;
+            every problem is listed with its line.
+    """
+    path = Path(path)
+    document = read_document(path, Plan, error=PlanError)
+    create_probes(document.value.probes, document)
+    return LoadedPlan(document.value, path, path.parent, document)
+
+
+def load_fine_tune(path: Path | str) -> Document[FineTuneSpec]:
+    """Read what `plumbline fine-tune` is given.
+
+    Raises:
+        PlanError: as `load_plan`.
+    """
+    return read_document(Path(path), FineTuneSpec, error=PlanError)
+
+
+def create_probes(specs: Mapping[str, ProbeSpec], document: Document[Plan] | None = None) -> dict[str, Probe]:
+    """The plan's probes with their options, by instance, in the plan's order.
+
+    Args:
+        specs: `Plan.probes`.
+        document: where they were read from, so that the message can name lines.
+
+    Raises:
+        PlanError: a probe is unknown, or an option is unknown, missing or of the wrong type; all are listed.
+    """
+    out: dict[str, Probe] = {}
+    problems = []
+    for instance, spec in specs.items():
+        try:
+            out[instance] = create(spec.probe, spec.options)
+        except ProbeError as error:
+            place: Loc = ("probes", instance, *_blamed(spec, error))
+            line = document.line(place) if document else None
+            fix = error.fix
+            if place[-1] == "probe":
+                fix = closest(spec.probe, list(discover())) or fix
+            problems.append(Problem(line, f"probe instance {instance}: {error.seen}", error.expected, fix))
+    refuse(document.path if document else Path("plan"), problems, PlanError)
+    return out
+
+
+def _blamed(spec: ProbeSpec, error: ProbeError) -> tuple[str, ...]:
+    """The key that the error is about: the registry's messages quote the option or the id."""
+    for option in spec.options:
+        if f"option {option!r}" in error.seen or f"option {option} is" in error.seen:
+            return (option,)
+    return ("probe",) if error.seen == f"no probe is called {spec.probe!r}" else ()

@@ -1,0 +1,98 @@
+"""Opens what a plan names: data, and the subject that is examined on it; trains first where the plan says so."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from audit.errors import PlanError
+from audit.store import Store, key_of
+from fine_tune.data import AuditData
+from probes.subject import Subject
+
+if TYPE_CHECKING:
+    from fine_tune.checkpoint import Checkpoint
+
+    from audit.plan import LoadedPlan
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workshop:
+    """Where and how a checkpoint is trained when a plan asks for one."""
+
+    store: Store
+    device: str
+    progress: bool
+
+
+def pick_device(wanted: str) -> str:
+    """``auto`` becomes ``cuda``, ``mps`` or ``cpu``, in that order of preference; anything else is checked.
+
+    Raises:
+        PlanError: the device is not there.
+    """
+    import torch
+
+    if wanted == "auto":
+        if torch.cuda.is_available():
+            return "cuda"
+        return "mps" if torch.backends.mps.is_available() else "cpu"
+    kind = wanted.partition(":")[0]
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not there.get(kind, False):
+        have = ", ".join(name for name, ok in there.items() if ok)
+        raise PlanError(f"the device {wanted!r} is not available", expected=f"auto or one of {have}")
+    return wanted
+
+
+def open_audit_data(loaded: LoadedPlan) -> AuditData | None:
+    """The rows that the plan audits on; None where a table of predictions carries its own."""
+    spec = loaded.plan.data.audit
+    return None if spec is None else AuditData.load(spec, base_dir=loaded.base_dir, seed=loaded.plan.seed)
+
+
+def training_folder(loaded: LoadedPlan, store: Store) -> tuple[Path, AuditData]:
+    """Where the plan's recipe leaves its checkpoint, and the rows it trains on."""
+    plan = loaded.plan
+    if plan.subject.recipe is None or plan.data.train is None:
+        raise PlanError("the plan trains nothing", expected="subject.recipe and data.train")
+    train = AuditData.load(plan.data.train, base_dir=loaded.base_dir, seed=plan.seed)
+    if plan.subject.save_to:
+        return loaded.base_dir / plan.subject.save_to, train
+    key = key_of("checkpoint/1", plan.subject.recipe.model_dump(mode="json"), train.digest)
+    return store.checkpoint_folder(key), train
+
+
+def open_subject(loaded: LoadedPlan, workshop: Workshop) -> Subject:
+    """The plan's subject with its data, trained first if it is a recipe.
+
+    Raises:
+        InputError: data, checkpoint or recipe cannot be used; nothing has been measured yet.
+    """
+    from probes.subject import CheckpointSubject, PredictionsSubject
+
+    spec = loaded.plan.subject
+    data = open_audit_data(loaded)
+    if spec.predictions is not None:
+        return PredictionsSubject.open(spec.predictions, data, base_dir=loaded.base_dir)
+    if data is None:
+        raise PlanError("the plan names no data to audit on", expected="data.audit", where=str(loaded.path))
+    checkpoint = _checkpoint(loaded, workshop)
+    return CheckpointSubject(checkpoint, data, threshold=spec.threshold, positive=spec.positive)
+
+
+def _checkpoint(loaded: LoadedPlan, workshop: Workshop) -> Checkpoint:
+    from fine_tune.checkpoint import Checkpoint
+
+    spec = loaded.plan.subject
+    if spec.recipe is None:
+        name = spec.checkpoint or ""
+        local = loaded.base_dir / name
+        return Checkpoint.open(
+            str(local) if local.is_dir() else name, task=spec.task, trust_remote_code=spec.trust_remote_code
+        )
+    from fine_tune.train import fine_tune
+
+    folder, train = training_folder(loaded, workshop.store)
+    return fine_tune(spec.recipe, train, folder, progress=workshop.progress, device=workshop.device)

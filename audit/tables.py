@@ -1,0 +1,115 @@
+"""Prints verdicts, probes and lists to a terminal or a pipe. It words nothing new and decides nothing.
+
+Names and slices come from data: they are printed as plain text, never as markup, and without control characters.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from probes.evidence import Interval, ProbeInfo, format_number, slice_name
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from reports.record import Ruling, Verdict
+
+PIPED_WIDTH = 160
+_ORDER = ("error", "fail", "inconclusive", "waived", "pass")
+_STYLES = {"pass": "green", "fail": "bold red", "inconclusive": "yellow", "waived": "cyan", "error": "bold magenta"}
+
+
+def console() -> Console:
+    """Standard output; wide enough for tables where it is a pipe, whose width nobody knows."""
+    from rich.console import Console
+
+    out = Console(highlight=False, markup=False, emoji=False)
+    if not out.is_terminal and "COLUMNS" not in os.environ:
+        out.width = PIPED_WIDTH
+    return out
+
+
+def printable(text: str) -> str:
+    """Text without control characters, which could steer a terminal."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, styled: str = "") -> None:
+    """A table of text; the column ``styled`` is coloured by its outcome. Long cells fold, so nothing is cut off."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in columns:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        cells = [printable(cell) for cell in row]
+        styles = [_STYLES.get(c.lower(), "") if name == styled else "" for name, c in zip(columns, cells, strict=True)]
+        table.add_row(*(Text(c, style=s) for c, s in zip(cells, styles, strict=True)))
+    console().print(table)
+
+
+def print_verdict(verdict: Verdict) -> None:
+    """Every ruling, those that need action first; then the verdict with its reasons and warnings."""
+    rulings = sorted(verdict.rulings, key=lambda r: _ORDER.index(r.outcome))
+    if rulings:
+        columns = ("rule", "slice", "outcome", "value [interval]", "limit")
+        print_table(columns, [_ruling_row(r) for r in rulings], styled="outcome")
+    out = console()
+    enforced = "" if verdict.enforced else " (NOT ENFORCED)"
+    out.print(f"Verdict: {verdict.outcome.upper()}{enforced}", style=_STYLES[verdict.outcome])
+    for reason in verdict.reasons:
+        out.print(f"  {printable(str(reason))}")
+    for warning in verdict.warnings:
+        out.print(f"  warning: {printable(str(warning))}")
+
+
+def _ruling_row(ruling: Ruling) -> tuple[str, ...]:
+    rule = ruling.check.rule
+    advisory = " (advisory)" if rule.severity == "advisory" else ""
+    kind = next(k for k in ("max", "min", "max_drop") if getattr(rule, k) is not None)
+    against = f" from {rule.baseline}" if rule.baseline else ""
+    value = "-" if ruling.value is None else format_number(ruling.value)
+    return (
+        rule.id + advisory,
+        slice_name(ruling.check.slice),
+        ruling.outcome.upper(),
+        f"{value} {_interval(ruling.interval)}".strip(),
+        f"{kind} {format_number(ruling.limit)}{against}",
+    )
+
+
+def _interval(interval: Interval | None) -> str:
+    if interval is None:
+        return ""
+    ends = ("-" if end is None else format_number(end) for end in (interval.low, interval.high))
+    return f"[{', '.join(ends)}]"
+
+
+def print_probe(info: ProbeInfo, available: str) -> None:
+    """One probe in full: what it asks, its options, what it measures, and what it cannot say."""
+    out = console()
+    out.print(f"{info.id} ({info.distribution} {info.version})".replace(" )", ")"), style="bold")
+    out.print(str(info.asks))
+    if info.method:
+        out.print(str(info.method))
+    out.print(f"Needs: {', '.join(info.needs) or 'nothing'}. Available here: {available}.")
+    if info.parameters:
+        out.print("\nOptions", style="bold")
+        rows = [(p.name, p.type, "required" if p.required else p.default or "", p.help) for p in info.parameters]
+        print_table(("option", "type", "default", "what it does"), rows)
+    out.print("\nMeasures", style="bold")
+    rows = [(d.name, _range(d.low, d.high), d.better, str(d.formula), d.source) for d in info.defines]
+    print_table(("measure", "range", "better", "formula", "source"), rows)
+    if info.limits:
+        out.print("Limits", style="bold")
+        for limit in info.limits:
+            out.print(f"  - {limit}")
+
+
+def _range(low: float | None, high: float | None) -> str:
+    ends = ("unbounded" if end is None else format_number(end) for end in (low, high))
+    return " to ".join(ends)

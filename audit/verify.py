@@ -1,0 +1,215 @@
+"""Is a bundle what it says it is? Hashes, schema, every number, the verdict and the page, all done again.
+
+Verification trusts nothing but the rows and the code: readings are summarised again from the stored rows, the verdict is
+decided again as of its own day, and the renderings are made again and compared byte by byte. It repairs nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from audit.cards import environment, recount
+from audit.deciding import Demands, decide_run, embedded_baselines, open_run
+from audit.gate import not_enforced
+from audit.restate import reread
+from fine_tune.errors import PlumblineError
+from probes.errors import ProbeError
+from probes.evidence import AnyMeasurement, Measurement, Reading
+from reports.bundle import RESULTS, VERDICT, Bundle, page_name
+from reports.errors import RecordError
+from reports.record import AuditRecord, Finding, Verdict
+
+EXACT = 1e-12
+MONTE_CARLO_ERRORS = 6.0
+
+
+@dataclass
+class VerificationReport:
+    """What verification found.
+
+    Attributes:
+        problems: what is wrong, naming the file; empty for a bundle that verifies.
+        recomputed: what was computed again and agreed.
+        not_recomputed: what could only be checked by hash, and why.
+    """
+
+    problems: list[str] = field(default_factory=list)
+    recomputed: list[str] = field(default_factory=list)
+    not_recomputed: list[str] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        return not self.problems
+
+
+def verify(folder: Path) -> VerificationReport:
+    """Check a bundle through and through.
+
+    Raises:
+        RecordError: the folder is no bundle at all.
+    """
+    bundle = Bundle.open(folder)
+    report = VerificationReport(problems=list(bundle.check()))
+    try:
+        record, verdict = bundle.record(), bundle.verdict()
+    except RecordError as error:
+        report.problems.append(str(error))
+        return report
+    if bundle.read_bytes(RESULTS) != record.to_json().encode():
+        report.problems.append(f"{RESULTS}: is not written the way Plumbline writes it")
+    if verdict.record_sha256 != sha256(record.to_json().encode()).hexdigest():
+        report.problems.append(f"{VERDICT}: was decided on another {RESULTS}")
+    for finding in record.findings:
+        _verify_finding(bundle, record, finding, report)
+    _verify_card(bundle, record, report)
+    _verify_verdict(bundle, verdict, report)
+    _verify_pages(bundle, record, verdict, report)
+    report.not_recomputed += [
+        f"{entry.path}: checked by hash alone"
+        for entry in _manifest(bundle)
+        if entry.path.startswith("provenance/") or entry.path.endswith("traceback.txt")
+    ]
+    return report
+
+
+def _manifest(bundle: Bundle) -> tuple[Any, ...]:
+    try:
+        return bundle.manifest().files
+    except PlumblineError:
+        return ()
+
+
+def _verify_finding(bundle: Bundle, record: AuditRecord, finding: Finding, report: VerificationReport) -> None:
+    name = finding.instance
+    if finding.status != "measured" or finding.reading is None:
+        report.not_recomputed.append(f"{name}: {finding.status}, so there is nothing to recompute")
+        return
+    if finding.rows is None:
+        report.not_recomputed.append(f"{name}: keeps no rows")
+        return
+    try:
+        again = reread(finding, bundle.rows(finding.rows), record.level)
+    except ProbeError as error:
+        report.problems.append(f"{name}: cannot be recomputed here: {error}")
+        return
+    except PlumblineError as error:
+        report.problems.append(str(error))
+        return
+    except Exception as error:
+        report.problems.append(f"{finding.rows.path}: {name} cannot be summarised from it: {error}")
+        return
+    same_numpy = record.environment.get("numpy") == environment().get("numpy")
+    differences = list(_differences(finding.reading, again, same_numpy=same_numpy))
+    if differences:
+        report.problems += [f"{RESULTS}: {name}: {d}" for d in differences[:5]]
+    else:
+        report.recomputed.append(f"{name}: {len(again.measurements)} figures from {finding.rows.path}")
+
+
+def _differences(stored: Reading, again: Reading, *, same_numpy: bool) -> Iterator[str]:
+    if len(stored.measurements) != len(again.measurements):
+        yield f"{len(stored.measurements)} measurements are stored, {len(again.measurements)} come of the rows"
+        return
+    for a, b in zip(stored.measurements, again.measurements, strict=True):
+        tolerance = 0.0 if same_numpy else MONTE_CARLO_ERRORS * _monte_carlo_error(b)
+        yield from _unlike(a.model_dump(), b.model_dump(), f"{a.name}", tolerance)
+    exact = any(_monte_carlo_error(m) for m in again.measurements) and not same_numpy
+    if not exact:
+        yield from _unlike(
+            [e.model_dump() for e in stored.evidence], [e.model_dump() for e in again.evidence], "evidence", 0
+        )
+        yield from _unlike(
+            [m.model_dump() for m in stored.remarks], [m.model_dump() for m in again.remarks], "remarks", 0
+        )
+
+
+def _monte_carlo_error(m: AnyMeasurement) -> float:
+    if not isinstance(m, Measurement):
+        return 0.0
+    of_interval = m.interval.monte_carlo_error if m.interval is not None else None
+    return max(m.monte_carlo_error or 0.0, of_interval or 0.0)
+
+
+def _unlike(a: Any, b: Any, name: str, tolerance: float) -> Iterator[str]:
+    """Where two dumps differ: text and structure exactly, numbers to 1e-12 or the tolerance."""
+    if isinstance(a, dict) and isinstance(b, dict) and a.keys() == b.keys():
+        for key in a:
+            yield from _unlike(a[key], b[key], f"{name}.{key}", tolerance)
+    elif isinstance(a, list | tuple) and isinstance(b, list | tuple) and len(a) == len(b):
+        for i, (x, y) in enumerate(zip(a, b, strict=True)):
+            yield from _unlike(x, y, f"{name}[{i}]", tolerance)
+    elif isinstance(a, float) and isinstance(b, float | int):
+        if not math.isclose(a, b, rel_tol=EXACT, abs_tol=max(EXACT, tolerance)):
+            yield f"{name} is stored as {a!r}, the rows give {b!r}"
+    elif a != b:
+        yield f"{name} is stored as {_short(a)}, the rows give {_short(b)}"
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 120 else text[:120] + "…"
+
+
+def _verify_card(bundle: Bundle, record: AuditRecord, report: VerificationReport) -> None:
+    if record.predictions is None:
+        report.not_recomputed.append("the data's counts: no predictions are kept")
+        return
+    try:
+        again = recount(record.data, bundle.rows(record.predictions))
+    except (PlumblineError, KeyError) as error:
+        report.problems.append(str(error))
+        return
+    differences = list(_unlike(record.data.model_dump(), again.model_dump(), "data", 0))
+    report.problems += [f"{RESULTS}: {d}" for d in differences[:5]]
+    if not differences:
+        report.recomputed.append(f"data: row, label and group counts from {record.predictions.path}")
+
+
+def _verify_verdict(bundle: Bundle, verdict: Verdict, report: VerificationReport) -> None:
+    try:
+        run = open_run(bundle)
+        demands = Demands(
+            policy=verdict.policy,
+            waivers=verdict.waivers,
+            baselines=embedded_baselines(bundle, verdict.policy),
+            on=verdict.decided_on,
+        )
+        again = decide_run(run, demands)
+    except Exception as error:
+        report.problems.append(f"{VERDICT}: cannot be decided again: {error}")
+        return
+    if not verdict.enforced:
+        again = not_enforced(again)
+    differences = list(_unlike(verdict.model_dump(mode="json"), again.model_dump(mode="json"), "verdict", 0))
+    report.problems += [f"{VERDICT}: {d}" for d in differences[:5]]
+    if bundle.read_bytes(VERDICT) != verdict.to_json().encode():
+        report.problems.append(f"{VERDICT}: is not written the way Plumbline writes it")
+    if not differences:
+        report.recomputed.append(f"verdict: {len(again.rulings)} rulings as of {verdict.decided_on}")
+
+
+def _verify_pages(bundle: Bundle, record: AuditRecord, verdict: Verdict, report: VerificationReport) -> None:
+    from reports.junit import junit
+    from reports.page import languages, render
+    from reports.summary import summary
+
+    renderings = [(page_name(lang), lang) for lang in languages() if (bundle.folder / page_name(lang)).is_file()]
+    if not any(name == page_name("en") for name, _ in renderings):
+        report.problems.append(f"{page_name('en')}: missing")
+    made = {name: render(record, verdict, lang) for name, lang in renderings}
+    made |= {"summary.md": summary(record, verdict), "junit.xml": junit(record, verdict)}
+    for name, text in made.items():
+        try:
+            same = bundle.read_bytes(name) == text.encode()
+        except PlumblineError as error:
+            report.problems.append(str(error))
+            continue
+        if same:
+            report.recomputed.append(f"{name}: rendered again, same bytes")
+        else:
+            report.problems.append(f"{name}: is not what this record and verdict render to")

@@ -1,0 +1,211 @@
+"""Many groups compared: the largest gap, the smallest ratio, each group against the best, and chance.
+
+It takes `probes.rates.Proportions` whose denominators are all positive, and refuses (ValueError) fewer than
+two groups. It never resamples rows for an interval.
+
+The two ends of an extreme over groups rest on two different arguments.
+
+* Towards the extreme (low end of the largest gap, high end of the smallest ratio) the limits of all pairs
+  hold simultaneously, because any pair could be the largest: critical value q(1 - tail, G, infinity) /
+  sqrt(2) of the studentised range (Tukey), in Newcombe's or MOVER-R's limits.
+* Away from it (high end of the largest gap) the claim "no pair exceeds T" needs *every* pair to be within T.
+  Each pair is tested at the plain level; rejecting all of them errs no more often than one of them
+  (intersection-union: Berger 1982), so nothing is paid for the number of groups.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+
+import numpy as np
+from scipy import stats
+
+from probes.evidence import Scalar
+from probes.intervals import (
+    Estimate,
+    Float,
+    Limits,
+    difference_high,
+    difference_low,
+    ratio_high,
+    ratio_low,
+    tail_of,
+)
+from probes.rates import Proportions
+
+_BLOCK = 1_000_000
+Pairwise = Callable[[Float, Float, Float, Float], Float]
+
+
+@lru_cache(maxsize=4096)
+def simultaneous_tail(tail: float, groups: int) -> float:
+    """The tail for one pair's limit such that those of all ordered pairs hold but for ``tail``."""
+    z = float(stats.studentized_range.isf(tail, groups, np.inf)) / np.sqrt(2)
+    return float(stats.norm.sf(z))
+
+
+def gap_low(values: Float, wide: Limits) -> Float:
+    """Lower end of the largest gap from simultaneous ``wide`` limits; arrays (..., G) give (...)."""
+    return np.maximum(_over_pairs(difference_low, np.maximum, values, wide), 0.0)
+
+
+def gap_high(values: Float, plain: Limits) -> Float:
+    """Upper end of the largest gap from ``plain`` limits; arrays (..., G) give (...)."""
+    return np.minimum(_over_pairs(difference_high, np.maximum, values, plain[::-1]), 1.0)
+
+
+def least_ratio_low(values: Float, plain: Limits) -> Float:
+    """Lower end of the smallest ratio from ``plain`` limits; arrays (..., G) give (...)."""
+    return np.minimum(_over_pairs(ratio_low, np.minimum, values, plain), 1.0)
+
+
+def least_ratio_high(values: Float, wide: Limits) -> Float:
+    """Upper end of the smallest ratio from simultaneous ``wide`` limits; arrays (..., G) give (...)."""
+    return np.minimum(_over_pairs(ratio_high, np.minimum, values, wide[::-1]), 1.0)
+
+
+def _over_pairs(limit: Pairwise, best: np.ufunc, values: Float, ends: Limits) -> Float:
+    """The extreme of ``limit(p_i, mine_i, p_j, theirs_j)`` over ordered pairs i != j, with ends = (mine, theirs)."""
+    start = -np.inf if best is np.maximum else np.inf
+    out = np.full(values.shape[:-1], start)
+    for block, pairs in _pair_blocks(limit, values, *ends):
+        diagonal = np.arange(block.start, block.stop)
+        pairs[..., diagonal - block.start, diagonal] = start
+        out = best(out, best.reduce(pairs, axis=(-2, -1)))
+    return out
+
+
+def _pair_blocks(limit: Pairwise, values: Float, mine: Float, theirs: Float) -> Iterator[tuple[slice, Float]]:
+    size = values.shape[-1]
+    step = max(1, _BLOCK // max(values.size, 1))
+    for start in range(0, size, step):
+        block = slice(start, min(start + step, size))
+        yield (
+            block,
+            limit(values[..., block, None], mine[..., block, None], values[..., None, :], theirs[..., None, :]),
+        )
+
+
+def largest_gap(rates: Sequence[Proportions], level: float) -> Estimate:
+    """The largest difference between two groups' proportions, over one rate or the worst of several.
+
+    For several rates (equalized odds) the low end splits its tail evenly over them (Bonferroni): the true
+    worst gap is at least each rate's gap, and one wrong lower limit is enough to be wrong. The high end needs
+    no split: "no gap in any rate exceeds T" is a claim on every pair of every rate, which is again
+    intersection-union.
+
+    Args:
+        rates: each over the same number of groups or not; all denominators positive.
+        level: two-sided.
+    """
+    tail = tail_of(level)
+    lows, highs = [], []
+    for rate in rates:
+        plain, wide = _limits(rate, tail, len(rates))
+        lows.append(float(gap_low(rate.values, wide)))
+        highs.append(float(gap_high(rate.values, plain)))
+    value = max(float(r.values.max() - r.values.min()) for r in rates)
+    return Estimate(
+        value=value,
+        low=max(lows),
+        high=max(highs),
+        method="largest gap: simultaneous low, intersection-union high",
+        params=_params(rates, "Newcombe hybrid score"),
+    )
+
+
+def smallest_ratio(rates: Sequence[Proportions], level: float) -> Estimate:
+    """The lowest group's proportion over the highest's, over one rate or the worst of several; in [0, 1].
+
+    Mirrors `largest_gap`: low end intersection-union, high end simultaneous and split over the rates. The
+    highest proportion of every rate must be positive.
+    """
+    tail = tail_of(level)
+    lows, highs = [], []
+    for rate in rates:
+        plain, wide = _limits(rate, tail, len(rates))
+        lows.append(float(least_ratio_low(rate.values, plain)))
+        highs.append(float(least_ratio_high(rate.values, wide)))
+    value = min(float(r.values.min() / r.values.max()) for r in rates)
+    return Estimate(
+        value=value,
+        low=min(lows),
+        high=min(highs),
+        method="smallest ratio: intersection-union low, simultaneous high",
+        params=_params(rates, "MOVER-R"),
+    )
+
+
+def ratios_to_highest(rate: Proportions, level: float) -> tuple[Estimate, ...]:
+    """Each group's proportion over the highest group's, in [0, 1], with the highest one uncertain too.
+
+    Which group is highest is itself estimated, so a group's true ratio is the least of 1 and its ratios to
+    all others: low end by intersection-union over them, high end simultaneous over them (Bonferroni). The
+    group observed highest has value 1 and a low end below 1 unless it is certain to be highest.
+    """
+    tail, size = tail_of(level), len(rate)
+    _at_least_two(rate)
+    plain = rate.limits(tail)
+    wide = rate.limits(tail / (size - 1))
+    values, top = rate.values, float(rate.values.max())
+    lows, highs = np.ones(size), np.ones(size)
+    for limit, ends, out in ((ratio_low, plain, lows), (ratio_high, (wide[1], wide[0]), highs)):
+        for block, pairs in _pair_blocks(limit, values, *ends):
+            diagonal = np.arange(block.start, block.stop)
+            pairs[diagonal - block.start, diagonal] = np.inf
+            out[block] = np.minimum(pairs.min(axis=-1), 1.0)
+    method, params = "ratio to highest: intersection-union low, simultaneous high", _params([rate], "MOVER-R")
+    return tuple(
+        Estimate(value=float(v / top), low=float(a), high=float(b), method=method, params=params)
+        for v, a, b in zip(values, lows, highs, strict=True)
+    )
+
+
+def permutation_p_value(rates: Sequence[Proportions], rng: np.random.Generator, draws: int) -> tuple[float, float]:
+    """How often chance alone gives a worst gap at least as large, and the Monte Carlo standard error of that.
+
+    Under "the group plays no part" the successes of one rate fall on its groups like draws without
+    replacement, so each draw is multivariate hypergeometric and rates are independent given their
+    denominators. p = (1 + hits) / (1 + draws) (Phipson and Smyth 2010). With clusters the counts are first
+    divided by the pooled design effect, an approximation that makes chance gaps as large as they are between
+    clusters of that likeness.
+    """
+    observed = max(float(r.values.max() - r.values.min()) for r in rates)
+    worst = np.zeros(draws)
+    for rate in rates:
+        worst = np.maximum(worst, _chance_gaps(rate, rng, draws))
+    p = (1 + int(np.count_nonzero(worst >= observed - 1e-12))) / (1 + draws)
+    return p, float(np.sqrt(p * (1 - p) / (1 + draws)))
+
+
+def _chance_gaps(rate: Proportions, rng: np.random.Generator, draws: int) -> Float:
+    effect = rate.pooled_design_effect
+    sizes = np.maximum(np.rint(rate.denominators / effect), 1).astype(np.int64)
+    hits = int(np.clip(np.rint(rate.successes.sum() / effect), 0, sizes.sum()))
+    out = np.empty(draws)
+    step = max(1, _BLOCK // len(sizes))
+    for start in range(0, draws, step):
+        stop = min(start + step, draws)
+        shares = rng.multivariate_hypergeometric(sizes, hits, size=stop - start, method="marginals") / sizes
+        out[start:stop] = shares.max(axis=1) - shares.min(axis=1)
+    return out
+
+
+def _limits(rate: Proportions, tail: float, rates: int) -> tuple[Limits, Limits]:
+    _at_least_two(rate)
+    return rate.limits(tail), rate.limits(simultaneous_tail(tail / rates, len(rate)))
+
+
+def _at_least_two(rate: Proportions) -> None:
+    if len(rate) < 2 or not (rate.denominators > 0).all():
+        raise ValueError("comparing groups needs at least two, each with a denominator above 0")
+
+
+def _params(rates: Sequence[Proportions], pairs: str) -> dict[str, Scalar]:
+    params: dict[str, Scalar] = {"groups": max(len(r) for r in rates), "pairs": pairs}
+    if len(rates) > 1:
+        params["rates"] = len(rates)
+    if any(r.clusters is not None for r in rates):
+        params["largest_design_effect"] = max(float(r.design_effects.max()) for r in rates)
+    return params

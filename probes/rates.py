@@ -1,0 +1,162 @@
+"""Proportions of many groups at once, counted in one pass, with the price that clusters take from each.
+
+It counts rows into groups and gives each group's proportion its design effect and Wilson limits. It does not
+compare groups (`probes.gaps` does), and it never invents a value: a group without rows has NaN, which callers
+turn into `Undefined`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from probes.evidence import Scalar
+from probes.intervals import Bool, Estimate, Float, Int, Limits, critical, tail_of, wilson
+
+_DENSE = 4_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proportions:
+    """One proportion for each of G groups. All arrays have length G.
+
+    Attributes:
+        successes, denominators: counts.
+        clusters: independent units in each denominator, or None where rows are taken as independent.
+        design_effects: variance by clusters over binomial variance, never below 1 (conservative: clusters
+            that are more alike across than within are not rewarded). Where a group's rate is 0 or 1 its rows
+            show no variation to estimate it from, and each cluster counts as if its rows were copies (Kish
+        1965). pooled_design_effect: one figure over all groups, for tests that treat groups as exchangeable.
+    """
+
+    successes: Int
+    denominators: Int
+    clusters: Int | None
+    design_effects: Float
+    pooled_design_effect: float
+
+    def __len__(self) -> int:
+        return len(self.denominators)
+
+    @property
+    def values(self) -> Float:
+        """Shares in [0, 1]; NaN where the denominator is 0."""
+        out = np.full(len(self), np.nan)
+        np.divide(self.successes, self.denominators, out=out, where=self.denominators > 0)
+        return out
+
+    @property
+    def freedom(self) -> Float:
+        """Degrees of freedom: clusters - 1, or infinite where every cluster is a single row."""
+        if self.clusters is None:
+            return np.full(len(self), np.inf)
+        return np.where(self.clusters == self.denominators, np.inf, self.clusters - 1.0)
+
+    def limits(self, tail: float) -> Limits:
+        """Wilson limits with ``tail`` beyond each end, on the effective size denominators / design_effects.
+
+        The critical value is Student's with `freedom` degrees, as in Korn and Graubard (1998), so that few
+        clusters give wide limits.
+        """
+        return wilson(self.values, self.denominators / self.design_effects, critical(tail, self.freedom))
+
+    def select(self, index: Int) -> Proportions:
+        """The proportions of some groups; the pooled design effect stays that of all."""
+        return Proportions(
+            successes=self.successes[index],
+            denominators=self.denominators[index],
+            clusters=None if self.clusters is None else self.clusters[index],
+            design_effects=self.design_effects[index],
+            pooled_design_effect=self.pooled_design_effect,
+        )
+
+    def params(self, group: int) -> dict[str, Scalar]:
+        """What a reader needs to repeat one group's interval."""
+        if self.clusters is None:
+            return {}
+        return {"clusters": int(self.clusters[group]), "design_effect": float(self.design_effects[group])}
+
+    def estimate(self, group: int, level: float) -> Estimate:
+        """One group's proportion with its Wilson interval; the denominator must not be 0."""
+        one = self.select(np.array([group]))
+        low, high = one.limits(tail_of(level))
+        return Estimate(
+            value=float(one.values[0]),
+            low=float(low[0]),
+            high=float(high[0]),
+            method="Wilson score",
+            params=self.params(group),
+        )
+
+
+def independent(successes: Int, denominators: Int) -> Proportions:
+    """Proportions from counts alone, rows taken as independent."""
+    return Proportions(
+        successes=np.asarray(successes, dtype=np.int64),
+        denominators=np.asarray(denominators, dtype=np.int64),
+        clusters=None,
+        design_effects=np.ones(len(denominators)),
+        pooled_design_effect=1.0,
+    )
+
+
+def count(groups: Int, size: int, success: Bool, clusters: Int | None = None) -> Proportions:
+    """Count rows into proportions.
+
+    Args:
+        groups: group of each row in [0, size), or -1 for rows that belong to no denominator.
+        size: number of groups.
+        success: whether each row counts in the numerator.
+        clusters: cluster of each row, codes >= 0, or None where rows are independent.
+    """
+    inside = groups >= 0
+    groups, success = groups[inside], success[inside]
+    denominators = np.bincount(groups, minlength=size)
+    successes = np.bincount(groups[success], minlength=size)
+    if clusters is None:
+        return independent(successes, denominators)
+    cell_rows, cell_hits, cell_group = _cells(groups, size, success, clusters[inside])
+    return _clustered(successes, denominators, cell_rows, cell_hits, cell_group)
+
+
+def _cells(groups: Int, size: int, success: Bool, clusters: Int) -> tuple[Float, Float, Int]:
+    """Rows, hits and group of every non-empty pair of group and cluster."""
+    width = int(clusters.max()) + 1 if len(clusters) else 1
+    key = groups.astype(np.int64) * width + clusters
+    if size * width <= _DENSE:
+        rows = np.bincount(key, minlength=size * width)
+        hits = np.bincount(key[success], minlength=size * width)
+        kept = np.flatnonzero(rows)
+        return rows[kept].astype(float), hits[kept].astype(float), kept // width
+    kept, position = np.unique(key, return_inverse=True)
+    rows = np.bincount(position, minlength=len(kept))
+    hits = np.bincount(position[success], minlength=len(kept))
+    return rows.astype(float), hits.astype(float), kept // width
+
+
+def _clustered(successes: Int, denominators: Int, rows: Float, hits: Float, group: Int) -> Proportions:
+    size = len(denominators)
+    n = denominators.astype(float)
+    p = np.divide(successes, n, out=np.zeros(size), where=n > 0)
+    number = np.bincount(group, minlength=size)
+    squares = np.bincount(group, weights=(hits - p[group] * rows) ** 2, minlength=size)
+    robust = squares * number / np.maximum(number - 1, 1)
+    binomial = n * p * (1 - p)
+    copies = np.divide(np.bincount(group, weights=rows**2, minlength=size), n, out=np.ones(size), where=n > 0)
+    estimable = (binomial > 0) & (number > 1)
+    effects = np.where(estimable, np.divide(robust, binomial, out=np.ones(size), where=binomial > 0), copies)
+    effects = np.where(number == denominators, 1.0, np.maximum(effects, 1.0))
+    if np.array_equal(number, denominators):
+        pooled = 1.0
+    elif estimable.any():
+        pooled = max(float(robust[estimable].sum() / binomial[estimable].sum()), 1.0)
+    else:
+        pooled = max(float(np.average(copies, weights=n)), 1.0) if n.sum() > 0 else 1.0
+    return Proportions(
+        successes=successes,
+        denominators=denominators,
+        clusters=number,
+        design_effects=effects,
+        pooled_design_effect=pooled,
+    )

@@ -1,0 +1,388 @@
+"""The folder that a run leaves behind: written atomically, listed and hashed, and read back with suspicion.
+
+Every path is relative and stays inside the folder; links are refused. This module measures nothing and decides nothing,
+and it never repairs a bundle that does not agree with its own list.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Literal, Self, TypeVar
+
+from pydantic import Field
+
+from probes.evidence import ImageGrid, Plain, TextPairs, TokenWeights
+from reports.errors import RecordError, VerificationError
+from reports.reading import parse
+from reports.record import AuditRecord, RowsRef, Sha256, Verdict, canonical_json
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+RESULTS = "results.json"
+VERDICT = "verdict.json"
+MANIFEST = "MANIFEST.json"
+SUMS = "SHA256SUMS"
+PARQUET = "application/vnd.apache.parquet"
+JSON = "application/json"
+
+_OWN_FOLDERS = ("evidence", "provenance")
+_OWN_FILES = (RESULTS, VERDICT, "summary.md", "junit.xml", MANIFEST, SUMS)
+
+M = TypeVar("M", bound=Plain)
+
+
+class FileEntry(Plain):
+    """One file of a bundle."""
+
+    path: str
+    size: int = Field(ge=0)
+    sha256: Sha256
+    media_type: str
+    contains_personal_data: bool = False
+
+
+class Manifest(Plain):
+    """``MANIFEST.json``: every file but itself and ``SHA256SUMS``, by path. ``complete`` is False while it is written."""
+
+    schema_: Literal["plumbline.bundle/v1"] = Field(default="plumbline.bundle/v1", alias="schema")
+    complete: bool = True
+    files: tuple[FileEntry, ...]
+
+    def to_json(self) -> str:
+        """The bytes of ``MANIFEST.json``, as text."""
+        return canonical_json(self.model_dump(mode="json", by_alias=True))
+
+
+def digest(content: bytes) -> str:
+    """sha256 in hex."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """sha256 of a file in hex, read piece by piece."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def safe_path(path: str) -> PurePosixPath:
+    """``path`` as a relative path that cannot leave its folder.
+
+    Raises:
+        RecordError: it is absolute, empty, or climbs out.
+    """
+    pure = PurePosixPath(path)
+    bad = not path or "\\" in path or ":" in path or any(ord(c) < 32 or ord(c) == 127 for c in path)
+    if bad or pure.is_absolute() or ".." in pure.parts or not pure.parts or str(pure) != path:
+        raise RecordError(f"the path {path!r} could leave the bundle", expected="a relative path such as evidence/rows.parquet")
+    return pure
+
+
+class BundleWriter:
+    """Writes a bundle. Nothing counts until `close`; a folder that was cut off half-way says so in its manifest.
+
+    Args:
+        folder: created where absent. A bundle that is already there is replaced; any other non-empty folder is refused.
+
+    Raises:
+        RecordError: the folder holds something else.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self.folder = Path(folder)
+        self._entries: dict[str, FileEntry] = {}
+        if self.folder.exists() and not self.folder.is_dir():
+            raise RecordError(f"{self.folder} is a file", expected="a folder to write the bundle to", fix="choose another --out")
+        if self.folder.is_dir() and any(self.folder.iterdir()) and not _is_ours(self.folder):
+            raise RecordError(
+                f"{self.folder} is not empty and holds no bundle",
+                expected="a new folder, an empty one, or an earlier bundle",
+                fix="choose another --out",
+            )
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._put(MANIFEST, Manifest(complete=False, files=()).to_json().encode())
+
+    def write_text(self, path: str, text: str, media_type: str, personal: bool = False) -> FileEntry:
+        """Write one text file as UTF-8."""
+        return self.write_bytes(path, text.encode("utf-8"), media_type, personal)
+
+    def write_bytes(self, path: str, content: bytes, media_type: str, personal: bool = False) -> FileEntry:
+        """Write one file.
+
+        Raises:
+            RecordError: the path would leave the bundle, or is one of its own lists.
+        """
+        if path in (MANIFEST, SUMS):
+            raise RecordError(f"{path} is written by the bundle itself", fix="choose another name")
+        self._put(path, content)
+        entry = FileEntry(
+            path=path, size=len(content), sha256=digest(content), media_type=media_type, contains_personal_data=personal
+        )
+        self._entries[path] = entry
+        return entry
+
+    def write_table(self, path: str, table: pa.Table, personal: bool = False) -> RowsRef:
+        """Write one table as parquet; the same rows give the same bytes under the same pyarrow."""
+        entry = self.write_bytes(path, parquet_bytes(table), PARQUET, personal)
+        return RowsRef(path=path, sha256=entry.sha256, rows=table.num_rows)
+
+    def copy_evidence(self, source: Bundle) -> None:
+        """Copy ``evidence/`` and ``provenance/`` of another bundle, hashes checked: how `gate --out` makes a new one.
+
+        Raises:
+            VerificationError: a file of the source is missing or altered.
+        """
+        for entry in source.manifest().files:
+            if entry.path.partition("/")[0] in _OWN_FOLDERS:
+                content = source.read_bytes(entry.path, expected=entry.sha256)
+                self.write_bytes(entry.path, content, entry.media_type, entry.contains_personal_data)
+
+    def close(self) -> None:
+        """Drop what an earlier bundle left in this folder, then write ``MANIFEST.json`` and ``SHA256SUMS``."""
+        for path in _files(self.folder):
+            if path not in self._entries and path not in (MANIFEST, SUMS) and _belongs(path):
+                (self.folder / path).unlink()
+        entries = tuple(self._entries[p] for p in sorted(self._entries))
+        manifest = Manifest(files=entries).to_json().encode()
+        self._put(MANIFEST, manifest)
+        lines = sorted([(e.path, e.sha256) for e in entries] + [(MANIFEST, digest(manifest))])
+        self._put(SUMS, "".join(f"{sha}  {path}\n" for path, sha in lines).encode())
+
+    def _put(self, path: str, content: bytes) -> None:
+        target = self.folder / safe_path(path)
+        inside = self.folder.resolve()
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if not target.parent.resolve().is_relative_to(inside):
+            raise RecordError(f"{path} leads out of the bundle through a link", fix="choose another --out")
+        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=".writing-")
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                stream.write(content)
+            Path(temporary).chmod(0o644)
+            Path(temporary).replace(target)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+
+
+class Bundle:
+    """A bundle to read from. Make one with `Bundle.open`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @classmethod
+    def open(cls, folder: str | os.PathLike[str]) -> Self:
+        """Open a folder.
+
+        Raises:
+            RecordError: there is no such folder, or it holds no bundle.
+        """
+        path = Path(folder)
+        if not path.is_dir():
+            raise RecordError(f"{path} is no folder", expected="the folder that `plumbline run --out` wrote")
+        if not any((path / name).exists() for name in (RESULTS, MANIFEST)):
+            raise RecordError(
+                f"{path} holds neither {RESULTS} nor {MANIFEST}", expected="the folder that `plumbline run --out` wrote"
+            )
+        return cls(path)
+
+    def record(self) -> AuditRecord:
+        """``results.json``.
+
+        Raises:
+            RecordError: it is missing, cut off, of an unknown schema, or not a record.
+        """
+        return self._model(RESULTS, AuditRecord)
+
+    def verdict(self) -> Verdict:
+        """``verdict.json``.
+
+        Raises:
+            RecordError: it is missing, cut off, of an unknown schema, or not a verdict.
+        """
+        return self._model(VERDICT, Verdict)
+
+    def manifest(self) -> Manifest:
+        """``MANIFEST.json``.
+
+        Raises:
+            RecordError: it is missing, cut off, of an unknown schema, or not a manifest.
+        """
+        return self._model(MANIFEST, Manifest)
+
+    def read_bytes(self, path: str, expected: str | None = None) -> bytes:
+        """One file's content.
+
+        Raises:
+            RecordError: the path would leave the bundle.
+            VerificationError: the file is missing, a link, or its hash is not ``expected``.
+        """
+        target = self._inside(path)
+        if not target.is_file():
+            raise VerificationError(f"{path} is missing from {self.folder}", fix="take the bundle from its source again")
+        content = target.read_bytes()
+        if expected is not None and digest(content) != expected:
+            raise VerificationError(
+                f"{path} has sha256 {digest(content)}", expected=expected, fix="take the bundle from its source again"
+            )
+        return content
+
+    def rows(self, ref: RowsRef) -> pa.Table:
+        """The rows that a finding rests on, their hash checked.
+
+        Raises:
+            VerificationError: the file is missing or altered, or holds another number of rows.
+            RecordError: the hash is right and yet it is no parquet file.
+        """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        content = self.read_bytes(ref.path, expected=ref.sha256)
+        try:
+            table = pq.read_table(pa.BufferReader(content))
+        except (pa.ArrowException, OSError) as error:
+            raise RecordError(f"{ref.path} cannot be read: {error}", expected="a parquet file") from None
+        if table.num_rows != ref.rows:
+            raise VerificationError(f"{ref.path} holds {table.num_rows} rows", expected=f"{ref.rows} rows")
+        return table
+
+    def check(self) -> list[str]:
+        """What disagrees between the files, ``MANIFEST.json`` and ``SHA256SUMS``; empty when nothing does."""
+        present = _files(self.folder)
+        problems = [f"{path}: is a link" for path in present if (self.folder / path).is_symlink()]
+        problems += [f"{name}: missing" for name in (MANIFEST, SUMS, RESULTS, VERDICT) if name not in present]
+        if MANIFEST not in present or SUMS not in present:
+            return sorted(set(problems))
+        try:
+            manifest = self.manifest()
+        except RecordError as error:
+            return [*problems, f"{MANIFEST}: {error.seen}"]
+        if not manifest.complete:
+            problems.append(f"{MANIFEST}: the bundle was not finished")
+        listed: dict[str, str] = {}
+        for entry in manifest.files:
+            problems += self._differences(entry)
+            if entry.path in listed:
+                problems.append(f"{entry.path}: listed twice in {MANIFEST}")
+            listed[entry.path] = entry.sha256
+        problems += [f"{p}: not listed in {MANIFEST}" for p in present if p not in listed and p not in (MANIFEST, SUMS)]
+        listed[MANIFEST] = file_digest(self.folder / MANIFEST)
+        problems += self._sums_differences(listed)
+        return sorted(set(problems))
+
+    def _differences(self, entry: FileEntry) -> list[str]:
+        try:
+            target = self._inside(entry.path)
+        except (RecordError, VerificationError) as error:
+            return [f"{entry.path}: {error.seen}"]
+        if not target.is_file():
+            return [f"{entry.path}: missing"]
+        if target.stat().st_size != entry.size:
+            return [f"{entry.path}: {target.stat().st_size} bytes instead of {entry.size}"]
+        if file_digest(target) != entry.sha256:
+            return [f"{entry.path}: altered (sha256 differs)"]
+        return []
+
+    def _sums_differences(self, listed: dict[str, str]) -> list[str]:
+        try:
+            lines = (self.folder / SUMS).read_text(encoding="utf-8").splitlines()
+        except (UnicodeDecodeError, OSError):
+            return [f"{SUMS}: unreadable"]
+        sums: dict[str, str] = {}
+        for line in lines:
+            sha, gap, path = line.partition("  ")
+            if not gap or path in sums:
+                return [f"{SUMS}: the line {line[:100]!r} is not understood"]
+            sums[path] = sha
+        names = sorted(set(sums) | set(listed))
+        return [f"{name}: {SUMS} and {MANIFEST} disagree" for name in names if sums.get(name) != listed.get(name)]
+
+    def _inside(self, path: str) -> Path:
+        target = self.folder / safe_path(path)
+        walked = self.folder
+        for part in PurePosixPath(path).parts:
+            walked = walked / part
+            if walked.is_symlink():
+                raise VerificationError(f"{path} is a link", expected="a plain file inside the bundle")
+        return target
+
+    def _model(self, name: str, model: type[M]) -> M:
+        try:
+            content = self.read_bytes(name)
+        except VerificationError as error:
+            raise RecordError(error.seen, expected=f"a bundle with its {name}", fix=error.fix) from None
+        return parse(content, model, where=str(self.folder / name))
+
+
+def parquet_bytes(table: pa.Table) -> bytes:
+    """A table as parquet: fixed version, compression and row groups, no pandas metadata, chunks joined."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    kept = {k: v for k, v in (table.schema.metadata or {}).items() if k != b"pandas"}
+    plain = table.replace_schema_metadata(kept or None).unify_dictionaries().combine_chunks()
+    sink = pa.BufferOutputStream()
+    pq.write_table(plain, sink, version="2.6", compression="zstd", compression_level=3, row_group_size=1 << 17)
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
+
+
+def write_outputs(
+    writer: BundleWriter, record: AuditRecord, verdict: Verdict, languages: Sequence[str] = ("en",)
+) -> None:
+    """Write the record, the verdict and every rendering of them: all that a bundle holds outside its folders."""
+    from reports.junit import junit
+    from reports.page import render
+    from reports.summary import summary
+
+    raw = _holds_raw_inputs(record)
+    shown = raw and record.data.include_text
+    writer.write_text(RESULTS, record.to_json(), JSON, personal=raw)
+    writer.write_text(VERDICT, verdict.to_json(), JSON)
+    for language in languages:
+        writer.write_text(page_name(language), render(record, verdict, language), "text/html", personal=shown)
+    writer.write_text("summary.md", summary(record, verdict), "text/markdown")
+    writer.write_text("junit.xml", junit(record, verdict), "application/xml")
+
+
+def page_name(language: str) -> str:
+    """``report.html`` for English, ``report.zh_CN.html`` and so on for others."""
+    return "report.html" if language == "en" else f"report.{language}.html"
+
+
+def _holds_raw_inputs(record: AuditRecord) -> bool:
+    readings = [f.reading for f in record.findings if f.reading is not None]
+    return any(isinstance(e, TextPairs | TokenWeights | ImageGrid) for r in readings for e in r.evidence)
+
+
+def _files(folder: Path) -> list[str]:
+    """Every file and link below a folder, by its path in it; links to folders are listed and not followed."""
+    found: list[str] = []
+    for here, folders, files in os.walk(folder):
+        links = [name for name in folders if (Path(here) / name).is_symlink()]
+        found += [(Path(here) / name).relative_to(folder).as_posix() for name in _sorted(files, links)]
+    return sorted(found)
+
+
+def _sorted(*lists: Iterable[str]) -> list[str]:
+    return sorted(name for names in lists for name in names)
+
+
+def _belongs(path: str) -> bool:
+    name = PurePosixPath(path).name
+    is_page = path == name and name.startswith("report") and name.endswith(".html")
+    return path in _OWN_FILES or is_page or path.partition("/")[0] in _OWN_FOLDERS or name.startswith(".writing-")
+
+
+def _is_ours(folder: Path) -> bool:
+    """Only our own manifest says that a folder may be replaced."""
+    try:
+        Bundle(folder).manifest()
+    except RecordError:
+        return False
+    return True

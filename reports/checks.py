@@ -1,0 +1,146 @@
+"""Each ruling as a reviewer reads it: the claim, the figure, the threshold, why, how it was measured and what limits it.
+
+Pure: a record and a verdict in, plain data out. It repeats rulings and never makes or softens one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from probes.evidence import (
+    AnyMeasurement,
+    MeasureDefinition,
+    Measurement,
+    Message,
+    ProbeInfo,
+    message,
+    slice_name,
+)
+from reports.record import AuditRecord, Comparison, Outcome, Ruling, Verdict, Waiver
+from reports.wording import check_slug, claim, demand, interval_words, level_words, measure_words, slug
+
+_URGENCY: dict[Outcome, int] = {"fail": 0, "error": 1, "inconclusive": 2, "waived": 3, "pass": 4}
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckView:
+    """One check, ready to be shown.
+
+    ``upper`` says on which side of ``ruling.limit`` the figure should lie: True is at or below it.
+    """
+
+    anchor: str
+    ruling: Ruling
+    claim: Message
+    measure: str
+    where: str
+    demand: Message
+    interval: Message | None
+    unit: str
+    upper: bool
+    decided: Message
+    needed: Message | None
+    waiver: Waiver | None
+    definition: MeasureDefinition | None
+    info: ProbeInfo | None
+    probe_anchor: str | None
+    command: str
+
+    @property
+    def outcome(self) -> Outcome:
+        return self.ruling.outcome
+
+    @property
+    def advisory(self) -> bool:
+        return self.ruling.check.rule.severity == "advisory"
+
+    @property
+    def needs_action(self) -> bool:
+        """Neither passed nor waived."""
+        return self.outcome in ("fail", "error", "inconclusive")
+
+    @property
+    def comparison(self) -> Comparison | None:
+        return self.ruling.comparison
+
+    @property
+    def library(self) -> str:
+        """The distribution that measured it, with its version and what it requires."""
+        return library(self.info) if self.info else ""
+
+
+def library(info: ProbeInfo) -> str:
+    """``plumbline-audit 0.1.0 (with captum)``."""
+    inside = f" (with {', '.join(info.requires)})" if info.requires else ""
+    return f"{info.distribution} {info.version}".strip() + inside
+
+
+def probe_anchor(instance: str) -> str:
+    """The anchor of a probe instance's part of the page."""
+    return f"p-{slug(instance)}"
+
+
+def check_views(record: AuditRecord, verdict: Verdict) -> tuple[CheckView, ...]:
+    """Every check: those that need action first, blocking before advisory, else in the policy's order."""
+    taken: set[str] = set()
+    views = [_view(record, verdict, ruling, taken) for ruling in verdict.rulings]
+    return tuple(sorted(views, key=lambda v: (_URGENCY[v.outcome], v.advisory)))
+
+
+def _view(record: AuditRecord, verdict: Verdict, ruling: Ruling, taken: set[str]) -> CheckView:
+    rule = ruling.check.rule
+    planned, finding = record.plan(rule.instance), record.finding(rule.instance)
+    info = finding.info if finding else planned.info if planned else None
+    definition = info.definition(rule.measure_name) if info else None
+    measured = _measurement(record, ruling)
+    return CheckView(
+        anchor=_unique(check_slug(rule.id, ruling.check.slice), taken),
+        ruling=ruling,
+        claim=claim(ruling),
+        measure=measure_words(rule.measure_name),
+        where=slice_name(ruling.check.slice) if ruling.check.slice else "",
+        demand=demand(ruling),
+        interval=interval_words(ruling.interval) if ruling.interval else None,
+        unit=(measured.unit if isinstance(measured, Measurement) else "") or (definition.unit if definition else ""),
+        upper=rule.min is None,
+        decided=_decided(ruling),
+        needed=_needed(ruling),
+        waiver=next((w for w in verdict.waivers if w.id == ruling.waiver), None),
+        definition=definition,
+        info=info,
+        probe_anchor=probe_anchor(rule.instance) if info else None,
+        command=f"plumbline run PLAN --only {rule.instance}",
+    )
+
+
+def _unique(anchor: str, taken: set[str]) -> str:
+    name, number = anchor, 1
+    while name in taken:
+        number += 1
+        name = f"{anchor}-{number}"
+    taken.add(name)
+    return name
+
+
+def _measurement(record: AuditRecord, ruling: Ruling) -> AnyMeasurement | None:
+    finding = record.finding(ruling.check.rule.instance)
+    found = finding.measurements(ruling.check.rule.measure_name) if finding else ()
+    return next((m for m in found if m.slice == ruling.check.slice), None)
+
+
+def _decided(ruling: Ruling) -> Message:
+    level = level_words(ruling.level)
+    if ruling.decision == "exact" or (ruling.value is not None and ruling.interval is None):
+        return message("On the exact figure.")
+    if ruling.decision == "point":
+        text = "On the point value, as the policy asks; its uncertainty was not used. No figure on fewer than {n} rows."
+        return message(text, n=ruling.min_n)
+    return message("On the whole {level} interval. No figure on fewer than {n} rows.", level=level, n=ruling.min_n)
+
+
+def _needed(ruling: Ruling) -> Message | None:
+    if "inconclusive" not in (ruling.outcome, ruling.original):
+        return None
+    if ruling.needed_n is None:
+        return message("No practical number of rows.") if ruling.value is not None else None
+    return message("About {n} rows at the same shares.", n=ruling.needed_n)

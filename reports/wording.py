@@ -1,0 +1,133 @@
+"""How names and figures are put into words, the same in every output and language. Knows no file, page or markup."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+from probes.evidence import Interval, Message, Slice, format_number, message, slice_name
+from reports.record import Outcome, Ruling
+
+LONGEST = 2000
+_UNSEEN = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ufffe\uffff\ud800-\udfff]"
+    "|[\U0001fffe\U0001ffff\U000e0000-\U000e007f]"
+)
+_ACRONYMS = {"auc": "AUC", "roc": "ROC", "tpr": "TPR", "fpr": "FPR", "fnr": "FNR", "f1": "F1", "ece": "ECE"}
+
+
+def visible(text: str) -> str:
+    """``text`` with control characters, direction overrides and lone surrogates replaced by U+FFFD."""
+    return _UNSEEN.sub("\ufffd", text)
+
+
+def shortened(text: str, longest: int = LONGEST) -> str:
+    """``text``, cut where it is longer than ``longest`` characters, with a mark that says how many are missing."""
+    return text if len(text) <= longest else f"{text[:longest]} […+{len(text) - longest}]"
+
+
+def measure_words(name: str) -> str:
+    """``equal_opportunity_difference`` as ``Equal opportunity difference``; the name itself stays beside it."""
+    words = [_ACRONYMS.get(w, w) for w in name.replace("_", " ").split()]
+    text = " ".join(words)
+    return text[:1].upper() + text[1:]
+
+
+def level_words(level: float) -> str:
+    """``95 %``."""
+    return f"{100 * level:.6g} %"
+
+
+def slug(text: str) -> str:
+    """Lower-case ASCII letters, digits and hyphens only; never empty."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:100] or "x"
+
+
+def check_slug(rule: str, slice_: Slice) -> str:
+    """The anchor of a check. Names that a slug cannot tell apart get a piece of their hash."""
+    name = f"{rule}\0{slice_name(slice_)}"
+    plain = f"c-{slug(rule)}-{slug(slice_name(slice_))}"
+    kept = re.sub(r"[^a-z0-9]+", "", f"{rule}{slice_name(slice_)}")
+    same = kept == re.sub(r"[\s:=,._-]+", "", f"{rule}{slice_name(slice_)}") and len(plain) < 100
+    return plain if same else f"{plain}-{hashlib.sha256(name.encode('utf-8', 'replace')).hexdigest()[:8]}"
+
+
+def interval_words(interval: Interval) -> Message:
+    """The interval in words; a one-sided bound says which side."""
+    level = level_words(interval.level)
+    if interval.low is None:
+        return message("{level} bound: at most {high}", level=level, high=_end(interval.high))
+    if interval.high is None:
+        return message("{level} bound: at least {low}", level=level, low=_end(interval.low))
+    return message("{level} interval {low} to {high}", level=level, low=_end(interval.low), high=_end(interval.high))
+
+
+def ends(interval: Interval | None) -> str:
+    """``0.101 to 0.189`` for a table's cell, or a dash."""
+    if interval is None:
+        return "–"
+    if interval.low is None:
+        return f"≤ {_end(interval.high)}"
+    if interval.high is None:
+        return f"≥ {_end(interval.low)}"
+    return f"{_end(interval.low)} – {_end(interval.high)}"
+
+
+def _end(value: float | None) -> str:
+    return "" if value is None else format_number(value)
+
+
+def demand(ruling: Ruling) -> Message:
+    """What the rule demands of the figure."""
+    rule = ruling.check.rule
+    if rule.max_drop is not None:
+        text = "drops by at most {limit} from {baseline}"
+        return message(text, limit=ruling.limit, baseline=rule.baseline or "")
+    return message("at least {limit}" if rule.min is not None else "at most {limit}", limit=ruling.limit)
+
+
+def claim(ruling: Ruling) -> Message:
+    """What the check puts to the test, in one sentence."""
+    rule, where = ruling.check.rule, slice_name(ruling.check.slice)
+    if rule.max_drop is not None:
+        text = "{measure} for {where} drops by at most {limit} from the baseline {baseline}."
+    elif rule.min is not None:
+        text = "{measure} for {where} is at least {limit}."
+    else:
+        text = "{measure} for {where} is at most {limit}."
+    if not ruling.check.slice:
+        text, where = text.replace(" for {where}", ""), ""
+    params = {"measure": measure_words(rule.measure_name), "limit": ruling.limit}
+    if where:
+        params["where"] = where
+    if rule.max_drop is not None:
+        params["baseline"] = rule.baseline or ""
+    return Message(text=text, params=params)
+
+
+OUTCOME_WORDS: dict[Outcome, Message] = {
+    "pass": message("Pass"),
+    "fail": message("Fail"),
+    "inconclusive": message("Inconclusive"),
+    "waived": message("Waived"),
+    "error": message("Error"),
+}
+STATUS_WORDS: dict[str, Message] = {
+    "measured": message("Measured"),
+    "not_applicable": message("Not applicable"),
+    "errored": message("Stopped with an error"),
+    "not_run": message("Planned, did not run"),
+}
+FAMILY_WORDS: dict[str, Message] = {
+    "performance": message("Performance"),
+    "fairness": message("Fairness"),
+    "explanation": message("Explanation"),
+    "robustness": message("Robustness"),
+    "privacy": message("Privacy"),
+    "data": message("Data"),
+}
+
+
+def family_words(family: str) -> Message:
+    """A probe family's title; a third party's family keeps its own name."""
+    return FAMILY_WORDS.get(family) or message("{family}", family=family)
