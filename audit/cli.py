@@ -8,71 +8,20 @@ Heavy imports lie inside the commands, so that ``--help`` answers at once.
 from __future__ import annotations
 
 import datetime
-import errno
-import os
 import sys
-import tempfile
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from typer.core import TyperGroup
 
-from fine_tune.errors import PlumblineError
+from audit.exits import Commands
 
 if TYPE_CHECKING:
     from audit.result import Result
 
 DEMO_MISSED = 10
 NOT_VERIFIED = 13
-INTERRUPTED = 130
-_REFUSED = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
-
-
-class Commands(TyperGroup):
-    """Turns what a command raises into a message and an exit code."""
-
-    def invoke(self, ctx: Any) -> Any:
-        try:
-            return super().invoke(ctx)
-        except KeyboardInterrupt:
-            typer.echo("\ninterrupted: nothing measured is lost; run again to resume", err=True)
-            raise typer.Exit(INTERRUPTED) from None
-        except PlumblineError as error:
-            _debug()
-            typer.echo(f"error: {error}", err=True)
-            raise typer.Exit(error.exit_code) from None
-        except Exception as error:
-            # Exits and wrong usage are the framework's own, which shows them; so is a reader that closed the pipe.
-            framework = isinstance(error, typer.Exit | typer.Abort) or hasattr(error, "show")
-            if framework or (isinstance(error, OSError) and error.errno == errno.EPIPE):
-                raise
-            _debug()
-            typer.echo(_crash(error), err=True)
-            raise typer.Exit(1) from None
-
-
-def _debug() -> None:
-    if os.environ.get("PLUMBLINE_DEBUG") == "1":
-        typer.echo(traceback.format_exc(), err=True)
-
-
-def _crash(error: Exception) -> str:
-    """One line for the terminal; the traceback goes to a file."""
-    if isinstance(error, OSError) and error.errno in _REFUSED:
-        return f"error: {error.filename or 'a file'} cannot be used: {error.strerror}"
-    what = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-    try:
-        with tempfile.NamedTemporaryFile(
-            "w", prefix="plumbline-crash-", suffix=".txt", delete=False, encoding="utf-8", errors="replace"
-        ) as file:
-            file.write("".join(traceback.format_exception(error)))
-        place = f"the traceback is in {file.name}"
-    except OSError:
-        place = "set PLUMBLINE_DEBUG=1 to see the traceback"
-    return f"error: {what}; this is a bug in Plumbline, {place}"
 
 
 app = typer.Typer(
@@ -124,7 +73,7 @@ def demo(
     base: Annotated[str | None, typer.Option(help="Another pretrained encoder: a hub id or a folder.")] = None,
     device: Device = "auto",
 ) -> None:
-    """Fine-tune a small model on built-in material with planted defects, and audit it."""
+    """Train and audit a small model on planted defects."""
     from audit.demo import run_demo
 
     outcome = run_demo(out, clean=clean, base=base, device=device)
@@ -143,22 +92,23 @@ def fine_tune(
     out: Annotated[Path, typer.Option(help="Where the checkpoint goes.")],
     device: Device = "auto",
 ) -> None:
-    """Fine-tune a model, and leave a checkpoint with its training record."""
-    from fine_tune.train import fine_tune as train
-
-    from audit.plan import load_fine_tune
+    """Train, and leave a checkpoint with its record."""
+    from audit.plan import load_fine_tune, model_place
     from audit.subjects import pick_device
     from fine_tune.data import AuditData
+    from fine_tune.train import fine_tune as train
 
     spec = load_fine_tune(recipe).value
     data = AuditData.load(spec.data.train, base_dir=recipe.parent, seed=spec.recipe.seed)
-    train(spec.recipe, data, out, device=pick_device(device), progress=True)
+    base = model_place(spec.recipe.base, recipe.parent)
+    train(spec.recipe.model_copy(update={"base": base}), data, out, device=pick_device(device), progress=True)
     typer.echo(f"Checkpoint: {out}")
 
 
 @app.command()
 def run(
     plan: Annotated[Path, typer.Argument(metavar="PLAN", help="A plan file.")],
+    *,
     out: Annotated[Path | None, typer.Option(metavar="RUN", help="Where the run goes. Not with --dry-run.")] = None,
     resume: Annotated[bool, typer.Option(help="Use what was measured before.")] = True,
     only: Annotated[
@@ -205,6 +155,7 @@ def run(
 @app.command()
 def gate(
     run: Run,
+    *,
     policy: PolicyFile = None,
     waivers: WaiverFile = None,
     baseline: Baselines = None,
@@ -237,6 +188,7 @@ def render(
         raise typer.BadParameter(f"{out} lies in the run itself, which is never written into", param_hint="--out")
     page = api.render(run, lang)
     if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(page, encoding="utf-8", newline="\n")
         typer.echo(f"Report: {out}")
     elif sys.stdout.isatty():
@@ -290,7 +242,7 @@ def probes(
 
 @app.command()
 def doctor() -> None:
-    """Say what is installed, what is missing, and what this machine can do."""
+    """Say what is installed, missing and possible here."""
     from audit.doctor import examine
     from audit.store import default_cache
     from audit.tables import print_table

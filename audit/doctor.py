@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import importlib.util
 import os
 import platform
@@ -10,6 +9,8 @@ import sys
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
+
+from audit.cards import version_of
 
 DISTRIBUTION = "plumbline-audit"
 
@@ -31,17 +32,10 @@ EXTRAS: dict[str, tuple[str, ...]] = {
 Row = tuple[str, str, str]
 
 
-def version_of(distribution: str) -> str | None:
-    """The installed version of a distribution, or None."""
-    try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
 def install_line(missing: Iterable[str]) -> str:
     """The command that installs the given distributions, by extra where one of ours brings them."""
-    extras, plain = [], []
+    extras: list[str] = []
+    plain: list[str] = []
     for name in missing:
         extra = next((e for e, names in EXTRAS.items() if name.lower() in names), None)
         (plain if extra is None else extras).append(extra or name)

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
@@ -19,12 +19,13 @@ Loc = tuple[str | int, ...]
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong, with its line (counted from 1) where it has one."""
+    """One thing that is wrong, with its line (counted from 1) and its place where it has them."""
 
     line: int | None
     seen: str
     expected: str = ""
     fix: str = ""
+    place: Loc | None = None
 
     def __str__(self) -> str:
         expected = f"; expected {self.expected}" if self.expected else ""
@@ -101,15 +102,26 @@ def closest(word: str, known: Sequence[str]) -> str:
     return f"did you mean {lower[near[0]]!r}?" if near else ""
 
 
-def explain(error: ValidationError, model: type[BaseModel], value: Any, lines: Mapping[Loc, int]) -> list[Problem]:
+class Lined(Protocol):
+    """A file's plain values, and the line of every entry."""
+
+    @property
+    def value(self) -> Any: ...
+
+    @property
+    def lines(self) -> Mapping[Loc, int]: ...
+
+
+def explain(error: ValidationError, model: type[BaseModel], source: Lined, known: Collection[Loc]) -> list[Problem]:
     """One problem for every place of the file that did not validate, in no particular order.
 
     Args:
-        error: from validating ``value`` as ``model``.
+        error: from validating the source's value as ``model``.
         model: gives the keys that would have been right.
-        value: the file's plain values.
-        lines: the line of every entry.
+        source: the file.
+        known: places whose problems are told already; what follows from them is left out.
     """
+    value, lines = source.value, source.lines
     details = error.errors(include_url=False)
     places = [place_of(d.get("ctx", {}).get("place", d["loc"]), lines) for d in details]
     schema = model.model_json_schema(by_alias=True)
@@ -118,9 +130,17 @@ def explain(error: ValidationError, model: type[BaseModel], value: Any, lines: M
         deeper = any(len(p) > len(place) and p[: len(place)] == place for p in places)
         if detail["type"] in _SHAPES and deeper and isinstance(_at(value, place), dict | list):
             continue  # another member of the union fits the value's shape; its own complaints say more
+        if detail["type"] not in ("extra_forbidden", "missing") and any(_related(place, k) for k in known):
+            continue
         problem = _problem(detail, place, _at(value, place), schema, lines[place])
         out.setdefault((place, problem.seen), []).append(problem)
     return [_merged(group) for group in out.values()]
+
+
+def _related(a: Loc, b: Loc) -> bool:
+    """One lies within the other."""
+    shorter = min(len(a), len(b))
+    return a[:shorter] == b[:shorter]
 
 
 def _merged(group: list[Problem]) -> Problem:
@@ -146,24 +166,28 @@ def _problem(detail: ErrorDetails, place: Loc, found: Any, schema: dict[str, Any
         name = dotted(place)
         seen = head.rstrip(" ;,.:") or f"{name} is {show(found)}"
         return Problem(line, f"{name}: {seen}" if head and name else seen, rest)
-    expected = _EXPECTED.get(kind, detail["msg"].removeprefix("Input should be ").removeprefix("Value should be "))
+    expected, options = _wanted(detail)
     if last == "[key]":
-        known = re.findall(r"'([^']*)'", expected)
-        return Problem(
-            line,
-            f"unknown key {place[-1]!r} in {dotted(place[:-1])}",
-            expected,
-            closest(str(place[-1]), known),
-        )
-    fix = ""
-    if kind in ("literal_error", "enum"):
-        expected = str(ctx.get("expected", expected))
-        fix = closest(str(found), re.findall(r"'([^']*)'", expected))
-    elif kind == "string_pattern_mismatch":
-        expected = f"text that matches {ctx.get('pattern')}"
-    elif kind == "string_type" and isinstance(found, int | float):
+        found = place[-1]
+        seen = f"unusable key {found!r} in {dotted(place[:-1])}"
+    else:
+        seen = f"{dotted(place) or 'the file'} is {show(found)}"
+    fix = closest(str(found), options)
+    if kind == "string_type" and isinstance(found, int | float):
         fix = "put it in quotes"
-    return Problem(line, f"{dotted(place) or 'the file'} is {show(found)}", expected, fix)
+    return Problem(line, seen, expected, fix)
+
+
+def _wanted(detail: ErrorDetails) -> tuple[str, list[str]]:
+    """What was expected, and the words it lists, if it is one of several words."""
+    kind, ctx = detail["type"], detail.get("ctx", {})
+    if kind == "string_pattern_mismatch":
+        return f"text that matches {ctx.get('pattern')}", []
+    if kind in ("literal_error", "enum"):
+        text = str(ctx.get("expected", ""))
+        return text, re.findall(r"'([^']*)'", text)
+    plain = detail["msg"].removeprefix("Input should be ").removeprefix("Value should be ")
+    return _EXPECTED.get(kind, plain), []
 
 
 def _at(value: Any, place: Loc) -> Any:

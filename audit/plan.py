@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
-from audit.documents import Document, read_document, refuse
+from audit.documents import Document, read_document
 from audit.errors import PlanError
 from audit.faults import Loc, Problem, closest, contradiction
+from audit.yaml_files import refuse
 from fine_tune.data import DataSpec
 from fine_tune.recipe import Recipe
 from probes.errors import ProbeError
@@ -28,6 +29,13 @@ Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"
 Instance = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=100)]
 
 
+def _table(value: Any) -> Any:
+    return PredictionsSpec(source=value) if isinstance(value, str) else value
+
+
+Predictions = Annotated[PredictionsSpec, BeforeValidator(_table, json_schema_input_type=str | PredictionsSpec)]
+
+
 class SubjectSpec(Plain):
     """What is examined: exactly one of ``checkpoint``, ``recipe`` and ``predictions``.
 
@@ -35,7 +43,7 @@ class SubjectSpec(Plain):
         checkpoint: a folder, relative to the plan, or a hub id.
         recipe: trains first, and examines what came out.
         save_to: where a recipe leaves its checkpoint, relative to the plan; None keeps it in the cache.
-        predictions: a table of what a model said.
+        predictions: a table of what a model said; a path alone is short for its ``source``.
         task: Hugging Face name of the task; None takes the checkpoint's, or text-classification.
         threshold: score of ``positive`` from which it is predicted, in [0, 1]; None takes the largest score.
         positive: the class that ``threshold`` is about.
@@ -45,7 +53,7 @@ class SubjectSpec(Plain):
     checkpoint: Name | None = None
     recipe: Recipe | None = None
     save_to: Name | None = None
-    predictions: PredictionsSpec | None = None
+    predictions: Predictions | None = None
     task: str | None = None
     threshold: float | None = Field(default=None, ge=0, le=1)
     positive: str | None = None
@@ -170,6 +178,12 @@ def load_fine_tune(path: Path | str) -> Document[FineTuneSpec]:
         PlanError: as `load_plan`.
     """
     return read_document(Path(path), FineTuneSpec, error=PlanError)
+
+
+def model_place(name: str, base_dir: Path) -> str:
+    """A model that a plan names: the folder below ``base_dir`` if there is one, else the name, as a hub id."""
+    folder = base_dir / name
+    return str(folder) if folder.is_dir() else name
 
 
 def create_probes(specs: Mapping[str, ProbeSpec], document: Document[Plan] | None = None) -> dict[str, Probe]:

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from audit.documents import Document, read_document, refuse
+from audit.documents import Document, read_document
 from audit.errors import PolicyError, UnknownMeasure
 from audit.faults import Problem, closest
+from audit.yaml_files import refuse
 from reports.record import PlannedProbe, Policy, Rule
 
 

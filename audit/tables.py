@@ -99,11 +99,11 @@ def print_probe(info: ProbeInfo, available: str) -> None:
     out.print(f"Needs: {', '.join(info.needs) or 'nothing'}. Available here: {available}.")
     if info.parameters:
         out.print("\nOptions", style="bold")
-        rows = [(p.name, p.type, "required" if p.required else p.default or "", p.help) for p in info.parameters]
-        print_table(("option", "type", "default", "what it does"), rows)
+        options = [(p.name, p.type, "required" if p.required else p.default or "", p.help) for p in info.parameters]
+        print_table(("option", "type", "default", "what it does"), options)
     out.print("\nMeasures", style="bold")
-    rows = [(d.name, _range(d.low, d.high), d.better, str(d.formula), d.source) for d in info.defines]
-    print_table(("measure", "range", "better", "formula", "source"), rows)
+    measures = [(d.name, _range(d.low, d.high), d.better, str(d.formula), d.source) for d in info.defines]
+    print_table(("measure", "range", "better", "formula", "source"), measures)
     if info.limits:
         out.print("Limits", style="bold")
         for limit in info.limits:

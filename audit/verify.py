@@ -195,7 +195,8 @@ def _verify_verdict(bundle: Bundle, verdict: Verdict, report: VerificationReport
 
 def _verify_pages(bundle: Bundle, record: AuditRecord, verdict: Verdict, report: VerificationReport) -> None:
     from reports.junit import junit
-    from reports.page import languages, render
+    from reports.language import languages
+    from reports.page import render
     from reports.summary import summary
 
     renderings = [(page_name(lang), lang) for lang in languages() if (bundle.folder / page_name(lang)).is_file()]

@@ -8,9 +8,10 @@ from __future__ import annotations
 import unicodedata
 from pathlib import Path
 
-from audit.documents import read_document, refuse
+from audit.documents import read_document
 from audit.errors import WaiverError
 from audit.faults import Loc, Problem
+from audit.yaml_files import refuse
 from reports.record import Waiver, Waivers
 
 LONGEST_DAYS = 90

@@ -18,6 +18,7 @@ from fine_tune.checkpoint_files import (
     MATTERS,
     PICKLES,
     check_weights,
+    count_parameters,
     list_files,
     locate,
     read_config,
@@ -143,6 +144,11 @@ class Checkpoint:
             raise CheckpointError(
                 f"{self.name}: id2label is {names!r}", expected="label names by number", where="config.json"
             ) from None
+
+    @cached_property
+    def parameters(self) -> int:
+        """Number of weights, read off the headers of the safetensors."""
+        return count_parameters(self.folder, self.ignored_files)
 
     @cached_property
     def training_record(self) -> TrainingRecord | None:

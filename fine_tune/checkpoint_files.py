@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import math
 import os
 import re
 from fnmatch import fnmatch
@@ -167,6 +168,17 @@ def check_weights(folder: Path, pickles: tuple[str, ...]) -> None:
                 fix="copy or download it again",
                 where=str(folder),
             ) from None
+
+
+def count_parameters(folder: Path, pickles: tuple[str, ...]) -> int:
+    """Number of weights, read off the headers alone."""
+    from safetensors import safe_open
+
+    total = 0
+    for shard in _shards(folder, pickles):
+        with safe_open(str(folder / shard), framework="np") as opened:
+            total += sum(math.prod(opened.get_slice(name).get_shape()) for name in opened.keys())  # noqa: SIM118
+    return total
 
 
 def _shards(folder: Path, pickles: tuple[str, ...]) -> list[str]:

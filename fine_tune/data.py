@@ -119,14 +119,10 @@ class AuditData:
         Raises:
             DataError: as `load`.
         """
-        return _build(
-            dataset_columns(dataset, where=name, keep_codes=_codes(roles)), roles, name=name, where=name
-        )
+        return _build(dataset_columns(dataset, where=name, keep_codes=_codes(roles)), roles, name=name, where=name)
 
     @classmethod
-    def from_columns(
-        cls, columns: Mapping[str, Sequence[Any]], roles: Roles, *, name: str = "data"
-    ) -> AuditData:
+    def from_columns(cls, columns: Mapping[str, Sequence[Any]], roles: Roles, *, name: str = "data") -> AuditData:
         """Rows given as lists or arrays of one length.
 
         Raises:
@@ -227,9 +223,7 @@ class AuditData:
     def select(self, indices: Iterable[int]) -> AuditData:
         """Some rows, in the order given; ids stay."""
         chosen = list(indices)
-        return self._with(
-            columns={name: [values[i] for i in chosen] for name, values in self.columns.items()}
-        )
+        return self._with(columns={name: [values[i] for i in chosen] for name, values in self.columns.items()})
 
     def require_labels(self, classes: Sequence[str] | None = None) -> None:
         """Check that labels can be compared with.
@@ -239,9 +233,7 @@ class AuditData:
         """
         found = Counter(label for label in self.labels if label is not None)
         if not found:
-            raise DataError(
-                f"{self.name} has no labels", expected="data whose `label` names a column with values"
-            )
+            raise DataError(f"{self.name} has no labels", expected="data whose `label` names a column with values")
         if classes is not None:
             check_labels(found, classes, self.name)
         if len(found) == 1:

@@ -36,16 +36,24 @@ class PredictionsMeta:
     """What the columns cannot say by themselves.
 
     ``classes`` are ordered like the score columns. ``threshold`` applies to the score of ``positive``; None is argmax.
+    ``truncated`` counts the rows whose input was cut at the model's maximum length; None where that is unknown.
     """
 
     task: str
     classes: tuple[str, ...]
     threshold: float | None = None
     positive: str | None = None
+    truncated: int | None = None
 
     def encode(self) -> dict[bytes, bytes]:
         """As schema metadata."""
-        body = {"task": self.task, "classes": self.classes, "threshold": self.threshold, "positive": self.positive}
+        body = {
+            "task": self.task,
+            "classes": self.classes,
+            "threshold": self.threshold,
+            "positive": self.positive,
+            "truncated": self.truncated,
+        }
         return {METADATA_KEY: json.dumps(body, ensure_ascii=False).encode()}
 
     @classmethod
@@ -62,7 +70,11 @@ class PredictionsMeta:
             )
         body = json.loads(raw)
         return cls(
-            task=body["task"], classes=tuple(body["classes"]), threshold=body["threshold"], positive=body["positive"]
+            task=body["task"],
+            classes=tuple(body["classes"]),
+            threshold=body["threshold"],
+            positive=body["positive"],
+            truncated=body.get("truncated"),
         )
 
 

@@ -36,7 +36,8 @@ class Recipe(_Closed):
         weight_decay: of AdamW.
         warmup_ratio: share of the steps over which the learning rate grows; it then falls linearly to zero.
         max_length: tokens an input is cut to; the model's own limit if None.
-        validation_share: share of the rows held out, by cluster where the data has clusters; 0 holds out none.
+        validation_share: share of the rows held out, by cluster where the data has clusters; if None, 0.1 with
+            early stopping and 0 without.
         early_stopping: evaluations without a lower validation loss after which training stops and the best weights
             are taken; None trains to the end and takes the last.
         lora_r, lora_alpha, lora_dropout: rank, scale and dropout of ``lora`` (Hu et al., 2021).
@@ -54,7 +55,7 @@ class Recipe(_Closed):
     weight_decay: float = Field(default=0.01, ge=0)
     warmup_ratio: float = Field(default=0.1, ge=0, le=1)
     max_length: int | None = Field(default=None, ge=2)
-    validation_share: float = Field(default=0.1, ge=0, lt=1)
+    validation_share: float | None = Field(default=None, ge=0, lt=1)
     early_stopping: int | None = Field(default=None, ge=1)
     lora_r: int = Field(default=8, ge=1)
     lora_alpha: float = Field(default=16, gt=0)
@@ -88,6 +89,13 @@ class Recipe(_Closed):
     def rate(self) -> float:
         """The learning rate, given or usual."""
         return LEARNING_RATES[self.method] if self.learning_rate is None else self.learning_rate
+
+    @property
+    def held_out(self) -> float:
+        """The share of the rows that is held out, given or usual."""
+        if self.validation_share is not None:
+            return self.validation_share
+        return 0.0 if self.early_stopping is None else 0.1
 
     @property
     def digest(self) -> str:

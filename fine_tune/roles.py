@@ -215,9 +215,7 @@ def _ids(values: list[Any], where: str) -> list[str]:
     ids = [as_text(v) or None for v in values]
     absent = [i for i, v in enumerate(ids) if v is None]
     if absent:
-        raise DataError(
-            f"no id in {_rows(absent)}, counted from 0", expected="an id in every row", where=where
-        )
+        raise DataError(f"no id in {_rows(absent)}, counted from 0", expected="an id in every row", where=where)
     doubled = [name for name, times in Counter(ids).items() if times > 1]
     if doubled:
         rows = [i for i, v in enumerate(ids) if v == doubled[0]]
@@ -262,9 +260,7 @@ def _weights(values: list[Any], where: str) -> list[float]:
     try:
         weights = [math.nan if v is None else float(v) for v in values]
     except (TypeError, ValueError) as error:
-        raise DataError(
-            f"a weight is no number: {error}", expected="a number in every row", where=where
-        ) from None
+        raise DataError(f"a weight is no number: {error}", expected="a number in every row", where=where) from None
     bad = [i for i, w in enumerate(weights) if not math.isfinite(w) or w < 0]
     if bad:
         raise DataError(

@@ -77,15 +77,11 @@ def read_lines(files: Mapping[str, Path]) -> Columns:
     columns: Columns = {}
     for name, path in files.items():
         if not path.is_file():
-            raise DataError(
-                f"no file for column {name!r}", expected="a text file", fix=_nearby(path), where=str(path)
-            )
+            raise DataError(f"no file for column {name!r}", expected="a text file", fix=_nearby(path), where=str(path))
         try:
             lines = path.read_bytes().decode("utf-8").split("\n")
         except UnicodeDecodeError as error:
-            raise DataError(
-                f"byte {error.start} is no UTF-8", expected="UTF-8 text", where=str(path)
-            ) from None
+            raise DataError(f"byte {error.start} is no UTF-8", expected="UTF-8 text", where=str(path)) from None
         if lines[-1] == "":
             lines.pop()
         if not lines:
@@ -100,9 +96,7 @@ def read_lines(files: Mapping[str, Path]) -> Columns:
     return columns
 
 
-def read_hub(
-    source: str, *, config: str | None, split: str | None, keep_codes: Iterable[str] = ()
-) -> Columns:
+def read_hub(source: str, *, config: str | None, split: str | None, keep_codes: Iterable[str] = ()) -> Columns:
     """Columns of ``hub:org/name[/config]``, downloaded or taken from the local cache by `datasets`.
 
     Raises:
@@ -172,9 +166,7 @@ def _delimited(path: Path, delimiter: str) -> Columns:
                 return {}
             doubled = sorted({h for h in header if header.count(h) > 1})
             if doubled:
-                raise DataError(
-                    f"two columns are called {doubled[0]!r}", fix="rename one of them", where=str(path)
-                )
+                raise DataError(f"two columns are called {doubled[0]!r}", fix="rename one of them", where=str(path))
             rows = []
             for cells in reader:
                 if not cells and len(header) > 1:
@@ -189,9 +181,7 @@ def _delimited(path: Path, delimiter: str) -> Columns:
                     )
                 rows.append(row)
         except csv.Error as error:
-            raise DataError(
-                f"line {reader.line_num}: {error}", expected="well-formed csv", where=str(path)
-            ) from None
+            raise DataError(f"line {reader.line_num}: {error}", expected="well-formed csv", where=str(path)) from None
     return {name: [row[i] or None for row in rows] for i, name in enumerate(header)}
 
 
@@ -223,9 +213,7 @@ def _json_lines(path: Path) -> Columns:
         try:
             record = json.loads(line)
         except json.JSONDecodeError as error:
-            raise DataError(
-                f"line {number}: {error.msg}", expected="one JSON object a line", where=str(path)
-            ) from None
+            raise DataError(f"line {number}: {error.msg}", expected="one JSON object a line", where=str(path)) from None
         if not isinstance(record, dict):
             raise DataError(f"line {number} is no object", expected="one JSON object a line", where=str(path))
         records.append(record)
@@ -266,9 +254,7 @@ def _from_disk(path: Path, split: str | None) -> datasets.Dataset:
     return _pick_split(loaded, split, str(path))
 
 
-def _pick_split(
-    loaded: datasets.Dataset | datasets.DatasetDict, split: str | None, where: str
-) -> datasets.Dataset:
+def _pick_split(loaded: datasets.Dataset | datasets.DatasetDict, split: str | None, where: str) -> datasets.Dataset:
     import datasets
 
     if not isinstance(loaded, datasets.DatasetDict):
@@ -295,9 +281,7 @@ def _nearby(path: Path) -> str:
     if not path.parent.is_dir():
         return f"the folder {path.parent} does not exist either"
     close = difflib.get_close_matches(path.name, [p.name for p in path.parent.iterdir()], n=1)
-    return (
-        f"did you mean {close[0]!r}?" if close else "check the path; it is relative to the file that names it"
-    )
+    return f"did you mean {close[0]!r}?" if close else "check the path; it is relative to the file that names it"
 
 
 def first_line(error: BaseException) -> str:

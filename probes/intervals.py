@@ -160,6 +160,9 @@ def mean_interval(
             variance = max(robust, variance)
     if units < 2:
         return None
+    # Values that are all equal leave a variance of rounding errors, which would look like a real width.
+    if variance < 1e-24 * max(1.0, centre**2):
+        variance = 0.0
     half = float(critical(tail_of(level), units - 1)) * float(np.sqrt(variance))
     return Estimate(
         value=centre,

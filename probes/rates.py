@@ -24,10 +24,10 @@ class Proportions:
     Attributes:
         successes, denominators: counts.
         clusters: independent units in each denominator, or None where rows are taken as independent.
-        design_effects: variance by clusters over binomial variance, never below 1 (conservative: clusters
-            that are more alike across than within are not rewarded). Where a group's rate is 0 or 1 its rows
-            show no variation to estimate it from, and each cluster counts as if its rows were copies (Kish
-        1965). pooled_design_effect: one figure over all groups, for tests that treat groups as exchangeable.
+        design_effects: variance by clusters over binomial variance, never below 1 (conservative: rows of a cluster
+            that differ more than chance are not rewarded). Where a group's rate is 0 or 1 its rows show no variation
+            to estimate it from, and the rows of a cluster count as copies of one row (Kish 1965).
+        pooled_design_effect: one figure over all groups, for tests that treat groups as exchangeable.
     """
 
     successes: Int

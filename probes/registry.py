@@ -20,7 +20,7 @@ import typing
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -88,7 +88,7 @@ def probe(
             distribution=distribution,
             version=version,
         )
-        _PROBES[id_] = cls
+        _PROBES[id_] = cast(type[Probe], cls)
         return cls
 
     return register
@@ -231,8 +231,7 @@ def _parameters(cls: type) -> tuple[Parameter, ...]:
         required = f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
         default = None
         if not required:
-            value = f.default if f.default is not dataclasses.MISSING else f.default_factory()  # type: ignore[misc]
-            default = repr(value)
+            default = repr(f.default_factory() if callable(f.default_factory) else f.default)
         out.append(
             Parameter(
                 name=f.name,

@@ -1,11 +1,16 @@
-"""The subject: the only thing a probe may touch. This module holds the protocol; the kinds follow below it."""
+"""The subject: the only thing a probe may touch. This module holds the protocol and the list of its kinds, which live in
+modules of their own. Importing it loads no torch, and it opens nothing.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+from probes.checkpoint_subject import CheckpointSubject
 from probes.evidence import Need
+from probes.fake_subject import FakeSubject
+from probes.predictions_subject import PredictionsSpec, PredictionsSubject
 from probes.probe import Context
 
 if TYPE_CHECKING:
@@ -14,6 +19,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from fine_tune.data import AuditData
+
+__all__ = ["CheckpointSubject", "FakeSubject", "PredictionsSpec", "PredictionsSubject", "Subject"]
 
 
 class Subject(Protocol):

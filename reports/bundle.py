@@ -1,85 +1,55 @@
 """The folder that a run leaves behind: written atomically, listed and hashed, and read back with suspicion.
 
-Every path is relative and stays inside the folder; links are refused. This module measures nothing and decides nothing,
-and it never repairs a bundle that does not agree with its own list.
+Every path is relative and stays inside the folder; links are refused. This module measures nothing and decides
+nothing, and it never repairs a bundle that does not agree with its own list.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import tempfile
-from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
-from pydantic import Field
-
-from probes.evidence import ImageGrid, Plain, TextPairs, TokenWeights
+from probes.evidence import Plain
 from reports.errors import RecordError, VerificationError
+from reports.files import (
+    MANIFEST,
+    OWN_FILES,
+    OWN_FOLDERS,
+    PARQUET,
+    RESULTS,
+    SUMS,
+    VERDICT,
+    FileEntry,
+    Manifest,
+    digest,
+    file_digest,
+    files_below,
+    parquet_bytes,
+    safe_path,
+)
+from reports.outputs import page_name, write_outputs
 from reports.reading import parse
-from reports.record import AuditRecord, RowsRef, Sha256, Verdict, canonical_json
+from reports.record import AuditRecord, RowsRef, Verdict
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-RESULTS = "results.json"
-VERDICT = "verdict.json"
-MANIFEST = "MANIFEST.json"
-SUMS = "SHA256SUMS"
-PARQUET = "application/vnd.apache.parquet"
-JSON = "application/json"
-
-_OWN_FOLDERS = ("evidence", "provenance")
-_OWN_FILES = (RESULTS, VERDICT, "summary.md", "junit.xml", MANIFEST, SUMS)
+__all__ = [
+    "MANIFEST",
+    "RESULTS",
+    "SUMS",
+    "VERDICT",
+    "Bundle",
+    "BundleWriter",
+    "FileEntry",
+    "Manifest",
+    "page_name",
+    "write_outputs",
+]
 
 M = TypeVar("M", bound=Plain)
-
-
-class FileEntry(Plain):
-    """One file of a bundle."""
-
-    path: str
-    size: int = Field(ge=0)
-    sha256: Sha256
-    media_type: str
-    contains_personal_data: bool = False
-
-
-class Manifest(Plain):
-    """``MANIFEST.json``: every file but itself and ``SHA256SUMS``, by path. ``complete`` is False while it is written."""
-
-    schema_: Literal["plumbline.bundle/v1"] = Field(default="plumbline.bundle/v1", alias="schema")
-    complete: bool = True
-    files: tuple[FileEntry, ...]
-
-    def to_json(self) -> str:
-        """The bytes of ``MANIFEST.json``, as text."""
-        return canonical_json(self.model_dump(mode="json", by_alias=True))
-
-
-def digest(content: bytes) -> str:
-    """sha256 in hex."""
-    return hashlib.sha256(content).hexdigest()
-
-
-def file_digest(path: Path) -> str:
-    """sha256 of a file in hex, read piece by piece."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def safe_path(path: str) -> PurePosixPath:
-    """``path`` as a relative path that cannot leave its folder.
-
-    Raises:
-        RecordError: it is absolute, empty, or climbs out.
-    """
-    pure = PurePosixPath(path)
-    bad = not path or "\\" in path or ":" in path or any(ord(c) < 32 or ord(c) == 127 for c in path)
-    if bad or pure.is_absolute() or ".." in pure.parts or not pure.parts or str(pure) != path:
-        raise RecordError(f"the path {path!r} could leave the bundle", expected="a relative path such as evidence/rows.parquet")
-    return pure
 
 
 class BundleWriter:
@@ -96,7 +66,9 @@ class BundleWriter:
         self.folder = Path(folder)
         self._entries: dict[str, FileEntry] = {}
         if self.folder.exists() and not self.folder.is_dir():
-            raise RecordError(f"{self.folder} is a file", expected="a folder to write the bundle to", fix="choose another --out")
+            raise RecordError(
+                f"{self.folder} is a file", expected="a folder to write the bundle to", fix="choose another --out"
+            )
         if self.folder.is_dir() and any(self.folder.iterdir()) and not _is_ours(self.folder):
             raise RecordError(
                 f"{self.folder} is not empty and holds no bundle",
@@ -137,13 +109,13 @@ class BundleWriter:
             VerificationError: a file of the source is missing or altered.
         """
         for entry in source.manifest().files:
-            if entry.path.partition("/")[0] in _OWN_FOLDERS:
+            if entry.path.partition("/")[0] in OWN_FOLDERS:
                 content = source.read_bytes(entry.path, expected=entry.sha256)
                 self.write_bytes(entry.path, content, entry.media_type, entry.contains_personal_data)
 
     def close(self) -> None:
         """Drop what an earlier bundle left in this folder, then write ``MANIFEST.json`` and ``SHA256SUMS``."""
-        for path in _files(self.folder):
+        for path in files_below(self.folder):
             if path not in self._entries and path not in (MANIFEST, SUMS) and _belongs(path):
                 (self.folder / path).unlink()
         entries = tuple(self._entries[p] for p in sorted(self._entries))
@@ -224,7 +196,9 @@ class Bundle:
         """
         target = self._inside(path)
         if not target.is_file():
-            raise VerificationError(f"{path} is missing from {self.folder}", fix="take the bundle from its source again")
+            raise VerificationError(
+                f"{path} is missing from {self.folder}", fix="take the bundle from its source again"
+            )
         content = target.read_bytes()
         if expected is not None and digest(content) != expected:
             raise VerificationError(
@@ -253,7 +227,7 @@ class Bundle:
 
     def check(self) -> list[str]:
         """What disagrees between the files, ``MANIFEST.json`` and ``SHA256SUMS``; empty when nothing does."""
-        present = _files(self.folder)
+        present = files_below(self.folder)
         problems = [f"{path}: is a link" for path in present if (self.folder / path).is_symlink()]
         problems += [f"{name}: missing" for name in (MANIFEST, SUMS, RESULTS, VERDICT) if name not in present]
         if MANIFEST not in present or SUMS not in present:
@@ -319,64 +293,10 @@ class Bundle:
         return parse(content, model, where=str(self.folder / name))
 
 
-def parquet_bytes(table: pa.Table) -> bytes:
-    """A table as parquet: fixed version, compression and row groups, no pandas metadata, chunks joined."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    kept = {k: v for k, v in (table.schema.metadata or {}).items() if k != b"pandas"}
-    plain = table.replace_schema_metadata(kept or None).unify_dictionaries().combine_chunks()
-    sink = pa.BufferOutputStream()
-    pq.write_table(plain, sink, version="2.6", compression="zstd", compression_level=3, row_group_size=1 << 17)
-    content: bytes = sink.getvalue().to_pybytes()
-    return content
-
-
-def write_outputs(
-    writer: BundleWriter, record: AuditRecord, verdict: Verdict, languages: Sequence[str] = ("en",)
-) -> None:
-    """Write the record, the verdict and every rendering of them: all that a bundle holds outside its folders."""
-    from reports.junit import junit
-    from reports.page import render
-    from reports.summary import summary
-
-    raw = _holds_raw_inputs(record)
-    shown = raw and record.data.include_text
-    writer.write_text(RESULTS, record.to_json(), JSON, personal=raw)
-    writer.write_text(VERDICT, verdict.to_json(), JSON)
-    for language in languages:
-        writer.write_text(page_name(language), render(record, verdict, language), "text/html", personal=shown)
-    writer.write_text("summary.md", summary(record, verdict), "text/markdown")
-    writer.write_text("junit.xml", junit(record, verdict), "application/xml")
-
-
-def page_name(language: str) -> str:
-    """``report.html`` for English, ``report.zh_CN.html`` and so on for others."""
-    return "report.html" if language == "en" else f"report.{language}.html"
-
-
-def _holds_raw_inputs(record: AuditRecord) -> bool:
-    readings = [f.reading for f in record.findings if f.reading is not None]
-    return any(isinstance(e, TextPairs | TokenWeights | ImageGrid) for r in readings for e in r.evidence)
-
-
-def _files(folder: Path) -> list[str]:
-    """Every file and link below a folder, by its path in it; links to folders are listed and not followed."""
-    found: list[str] = []
-    for here, folders, files in os.walk(folder):
-        links = [name for name in folders if (Path(here) / name).is_symlink()]
-        found += [(Path(here) / name).relative_to(folder).as_posix() for name in _sorted(files, links)]
-    return sorted(found)
-
-
-def _sorted(*lists: Iterable[str]) -> list[str]:
-    return sorted(name for names in lists for name in names)
-
-
 def _belongs(path: str) -> bool:
     name = PurePosixPath(path).name
     is_page = path == name and name.startswith("report") and name.endswith(".html")
-    return path in _OWN_FILES or is_page or path.partition("/")[0] in _OWN_FOLDERS or name.startswith(".writing-")
+    return path in OWN_FILES or is_page or path.partition("/")[0] in OWN_FOLDERS or name.startswith(".writing-")
 
 
 def _is_ours(folder: Path) -> bool:

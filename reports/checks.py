@@ -14,10 +14,9 @@ from probes.evidence import (
     Message,
     ProbeInfo,
     message,
-    slice_name,
 )
 from reports.record import AuditRecord, Comparison, Outcome, Ruling, Verdict, Waiver
-from reports.wording import check_slug, claim, demand, interval_words, level_words, measure_words, slug
+from reports.wording import check_slug, claim, demand, interval_words, level_words, measure_words, slice_words, slug
 
 _URGENCY: dict[Outcome, int] = {"fail": 0, "error": 1, "inconclusive": 2, "waived": 3, "pass": 4}
 
@@ -32,7 +31,7 @@ class CheckView:
     anchor: str
     ruling: Ruling
     claim: Message
-    measure: str
+    measure: Message
     where: str
     demand: Message
     interval: Message | None
@@ -84,7 +83,7 @@ def check_views(record: AuditRecord, verdict: Verdict) -> tuple[CheckView, ...]:
     """Every check: those that need action first, blocking before advisory, else in the policy's order."""
     taken: set[str] = set()
     views = [_view(record, verdict, ruling, taken) for ruling in verdict.rulings]
-    return tuple(sorted(views, key=lambda v: (_URGENCY[v.outcome], v.advisory)))
+    return tuple(sorted(views, key=lambda v: (not v.needs_action, v.advisory, _URGENCY[v.outcome])))
 
 
 def _view(record: AuditRecord, verdict: Verdict, ruling: Ruling, taken: set[str]) -> CheckView:
@@ -97,8 +96,8 @@ def _view(record: AuditRecord, verdict: Verdict, ruling: Ruling, taken: set[str]
         anchor=_unique(check_slug(rule.id, ruling.check.slice), taken),
         ruling=ruling,
         claim=claim(ruling),
-        measure=measure_words(rule.measure_name),
-        where=slice_name(ruling.check.slice) if ruling.check.slice else "",
+        measure=_measure(ruling),
+        where=slice_words(ruling.check.slice),
         demand=demand(ruling),
         interval=interval_words(ruling.interval) if ruling.interval else None,
         unit=(measured.unit if isinstance(measured, Measurement) else "") or (definition.unit if definition else ""),
@@ -126,6 +125,13 @@ def _measurement(record: AuditRecord, ruling: Ruling) -> AnyMeasurement | None:
     finding = record.finding(ruling.check.rule.instance)
     found = finding.measurements(ruling.check.rule.measure_name) if finding else ()
     return next((m for m in found if m.slice == ruling.check.slice), None)
+
+
+def _measure(ruling: Ruling) -> Message:
+    rule = ruling.check.rule
+    if rule.max_drop is not None:
+        return message("Drop in {measure}", measure=measure_words(rule.measure_name, first="keep"))
+    return message("{measure}", measure=measure_words(rule.measure_name))
 
 
 def _decided(ruling: Ruling) -> Message:

@@ -50,7 +50,10 @@ def _json(content: bytes, where: str) -> object:
         cut = error.pos >= len(error.doc.rstrip()) or error.msg.startswith("Unterminated")
         seen = "is cut off" if cut else f"is no JSON ({error.msg})"
         raise RecordError(
-            f"it {seen} at line {error.lineno}, column {error.colno}", expected="a whole JSON file", fix=fix, where=where
+            f"it {seen} at line {error.lineno}, column {error.colno}",
+            expected="a whole JSON file",
+            fix=fix,
+            where=where,
         ) from None
     except (UnicodeDecodeError, RecursionError, ValueError) as error:
         raise RecordError(f"it cannot be read: {error}", expected="JSON in UTF-8", fix=fix, where=where) from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from typing import Literal
 
 from probes.evidence import Interval, Message, Slice, format_number, message, slice_name
 from reports.record import Outcome, Ruling
@@ -26,11 +27,16 @@ def shortened(text: str, longest: int = LONGEST) -> str:
     return text if len(text) <= longest else f"{text[:longest]} […+{len(text) - longest}]"
 
 
-def measure_words(name: str) -> str:
+def measure_words(name: str, first: Literal["capital", "keep"] = "capital") -> str:
     """``equal_opportunity_difference`` as ``Equal opportunity difference``; the name itself stays beside it."""
     words = [_ACRONYMS.get(w, w) for w in name.replace("_", " ").split()]
     text = " ".join(words)
-    return text[:1].upper() + text[1:]
+    return text[:1].upper() + text[1:] if first == "capital" else text
+
+
+def slice_words(axes: Slice) -> str:
+    """``group gender = female, class hired``: a slice for reading; policies spell it as `slice_name` does."""
+    return ", ".join(f"{a.kind} {a.name}" + (f" = {a.value}" if a.value else "") for a in axes)
 
 
 def level_words(level: float) -> str:
@@ -70,7 +76,7 @@ def ends(interval: Interval | None) -> str:
         return f"≤ {_end(interval.high)}"
     if interval.high is None:
         return f"≥ {_end(interval.low)}"
-    return f"{_end(interval.low)} – {_end(interval.high)}"
+    return f"{_end(interval.low)} to {_end(interval.high)}"
 
 
 def _end(value: float | None) -> str:
@@ -81,14 +87,14 @@ def demand(ruling: Ruling) -> Message:
     """What the rule demands of the figure."""
     rule = ruling.check.rule
     if rule.max_drop is not None:
-        text = "drops by at most {limit} from {baseline}"
+        text = "a drop of at most {limit} from {baseline}"
         return message(text, limit=ruling.limit, baseline=rule.baseline or "")
     return message("at least {limit}" if rule.min is not None else "at most {limit}", limit=ruling.limit)
 
 
 def claim(ruling: Ruling) -> Message:
     """What the check puts to the test, in one sentence."""
-    rule, where = ruling.check.rule, slice_name(ruling.check.slice)
+    rule, where = ruling.check.rule, slice_words(ruling.check.slice)
     if rule.max_drop is not None:
         text = "{measure} for {where} drops by at most {limit} from the baseline {baseline}."
     elif rule.min is not None:
@@ -124,7 +130,7 @@ FAMILY_WORDS: dict[str, Message] = {
     "explanation": message("Explanation"),
     "robustness": message("Robustness"),
     "privacy": message("Privacy"),
-    "data": message("Data"),
+    "data": message("Data quality"),
 }
 
 

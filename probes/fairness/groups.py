@@ -99,6 +99,9 @@ class Groups:
             raise ValueError(f"min_group is {self.min_group}; at least 1 is needed")
         if self.permutations < 1:
             raise ValueError(f"permutations is {self.permutations}; at least 1 is needed")
+        for listed in (self.features or (), self.intersections):
+            if len(set(listed)) != len(listed):
+                raise ValueError(f"{list(listed)} names something twice")
         for crossed in self.intersections:
             if len(set(crossed)) < 2 or len(set(crossed)) != len(crossed):
                 raise ValueError(f"an intersection needs two or more different features, not {list(crossed)}")
@@ -162,6 +165,7 @@ class _Sheet:
         self.evidence: list[Evidence] = []
 
     def counts(self) -> list[AnyMeasurement]:
+        """Rows a group; exact."""
         out: list[AnyMeasurement] = []
         for g, size in enumerate(self.grouping.sizes.tolist()):
             counts = Counts(n=size, denominator=size, smallest=size)
@@ -192,6 +196,9 @@ class _Sheet:
         self.evidence.append(self._table(by_rate, name if many else None))
 
     def notes(self) -> list[Evidence]:
+        """How many groups are compared, and what that does to the largest gap."""
+        if self.grouping.enough.sum() < 2:
+            return []
         note = message(
             "{groups} groups of {feature} are compared: the more groups, the larger the gap that chance "
             "alone makes. The p-value says how often it makes one as large.",

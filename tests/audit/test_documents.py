@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field
 
-from audit.documents import MAX_BYTES, Document, read_document, read_source
+from audit.documents import Document, read_document
 from audit.errors import PlanError
+from audit.yaml_files import MAX_BYTES, read_source
 from probes.evidence import Plain
 
 
@@ -124,6 +125,18 @@ def test_all_problems_are_listed_in_order(tmp_path: Path) -> None:
     assert [line.partition("file.yaml:")[2][0] for line in lines[1:]] == ["1", "1", "2", "4"]
 
 
+def test_problems_of_every_kind_are_told_together_and_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ABSENT", raising=False)
+    error = refused(
+        tmp_path,
+        "nmae: x\ncount: ${ABSENT}\nitems:\n- limit: .nan\n- colour: red\n- colour: red\ncount: 2\n",
+        unique={"items": "colour"},
+    )
+    lines = [line.partition("file.yaml:")[2] for line in str(error).splitlines()[1:]]
+    assert [line[0] for line in lines] == ["1", "1", "2", "4", "6", "7"]
+    assert "no variable ABSENT" in lines[2]
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -135,7 +148,8 @@ def test_all_problems_are_listed_in_order(tmp_path: Path) -> None:
         (b"name: x\nfree: {a: *nothing}\n", "undefined alias"),
         (b"a: &a [*a]\n", "anchors"),
         (b"[" * 20_000, "nested too deeply"),
-        (b"name: " + b"9" * 5000, "not readable"),
+        (b"name: " + b"9" * 5000, "a finite number"),
+        (b"name: !!int ten", "a finite number"),
         (b"#" * (MAX_BYTES + 1), "1,000,000"),
     ],
 )

@@ -47,9 +47,7 @@ def build(
     if weight is not None:
         columns["weight"] = pa.array(list(weight), pa.float64())
     columns["content"] = pa.array([hashlib.sha256(str(i).encode()).hexdigest() for i in range(n)], pa.string())
-    meta = PredictionsMeta(
-        task="text-classification", classes=tuple(classes), threshold=threshold, positive=positive
-    )
+    meta = PredictionsMeta(task="text-classification", classes=tuple(classes), threshold=threshold, positive=positive)
     return pa.table(columns).replace_schema_metadata(meta.encode())
 
 

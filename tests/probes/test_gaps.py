@@ -23,7 +23,7 @@ from probes.gaps import (
     smallest_ratio,
 )
 from probes.intervals import critical, difference_high, difference_low, ratio_high, ratio_low, wilson
-from probes.rates import independent
+from probes.rates import count, independent
 
 tables = st.lists(
     st.integers(1, 60).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))), min_size=2, max_size=7
@@ -35,13 +35,13 @@ def _slow(rate, level):
     tail, groups = (1 - level) / 2, len(rate)
     z = stats.studentized_range.ppf(1 - tail, groups, np.inf) / np.sqrt(2)
     p, n = rate.values, rate.denominators
-    (l, u), (wl, wu) = wilson(p, n, stats.norm.isf(tail)), wilson(p, n, z)
+    (b, u), (wl, wu) = wilson(p, n, stats.norm.isf(tail)), wilson(p, n, z)
     pairs = list(itertools.permutations(range(groups), 2))
     low = max(0, *(difference_low(p[i], wl[i], p[j], wu[j]) for i, j in pairs))
-    high = max(difference_high(p[i], u[i], p[j], l[j]) for i, j in pairs)
+    high = max(difference_high(p[i], u[i], p[j], b[j]) for i, j in pairs)
     ratio = (
-        min(1, *(ratio_low(p[i], l[i], p[j], u[j]) for i, j in pairs)),
-        min(1, *(ratio_high(p[i], wu[i], p[j], wl[j]) for i, j in pairs)),
+        min(1.0, *(float(ratio_low(p[i], b[i], p[j], u[j])) for i, j in pairs)),
+        min(1.0, *(float(ratio_high(p[i], wu[i], p[j], wl[j])) for i, j in pairs)),
     )
     return (low, high), ratio
 
@@ -182,6 +182,23 @@ def test_the_highest_group_is_uncertain_too():
     assert found[0].value == 1.0 == found[0].high
     assert found[0].low < 1
     assert found[1].value == pytest.approx(29 / 30)
+
+
+def test_clustered_gaps_cover_and_chance_knows_clusters():
+    """Four equal groups of 25 clusters of 8 alike rows: taken as independent they would show gaps that are not there."""
+    rng, reps = np.random.default_rng(12), 300
+    cluster, group = np.repeat(np.arange(100), 8), np.repeat(np.arange(4), 200)
+    low = naive = small = naive_small = 0
+    for _ in range(reps):
+        common = np.repeat(rng.random(100) < 0.4, 8)
+        hit = np.where(rng.random(800) < 0.7, common, rng.random(800) < 0.4)
+        aware, blind = count(group, 4, hit, cluster), count(group, 4, hit)
+        low += largest_gap([aware], 0.95).low > 0
+        naive += largest_gap([blind], 0.95).low > 0
+        small += permutation_p_value([aware], rng, 99)[0] <= 0.05
+        naive_small += permutation_p_value([blind], rng, 99)[0] <= 0.05
+    assert low / reps <= 0.05 < naive / reps
+    assert small / reps <= 0.09 < naive_small / reps
 
 
 # Chance ---------------------------------------------------------------------------------------------------------------

@@ -1,0 +1,114 @@
+"""The first screen as plain data: the verdict, why, on what, and what it does not cover. Pure; it softens nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from probes.evidence import Message, message
+from reports.checks import CheckView
+from reports.instances import probe_views
+from reports.record import AuditRecord, Outcome, Verdict
+from reports.wording import FAMILY_WORDS, level_words
+
+Fact = tuple[Message, Message | str | int | float]
+
+_OUTCOMES: tuple[Outcome, ...] = ("fail", "error", "inconclusive", "waived", "pass")
+_HEADLINES: dict[Outcome, str] = {
+    "fail": "Breach detected in {count} of {checks} checks.",
+    "error": "Evidence is missing for {count} of {checks} checks.",
+    "inconclusive": "The evidence does not decide {count} of {checks} checks.",
+    "waived": "No breach detected in {checks} checks, except {count} waived.",
+    "pass": "No breach detected in {checks} checks.",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """The first screen."""
+
+    outcome: Outcome
+    enforced: bool
+    headline: Message
+    remarks: tuple[Message, ...]
+    action: tuple[CheckView, ...]
+    tally: tuple[tuple[Outcome, int], ...]
+    facts: tuple[Fact, ...]
+    uncovered: tuple[Message, ...]
+    warnings: tuple[Message, ...]
+
+
+def headline(record: AuditRecord, verdict: Verdict) -> Message:
+    """The decision in one sentence; it never says that nothing is wrong, only that nothing was detected."""
+    views = probe_views(record)
+    params: dict[str, str | int | float] = {
+        "missing": sum(v.status != "measured" for v in views),
+        "probes": len(views),
+    }
+    without = "Not run or without a result: {missing} of {probes} probes."
+    if not verdict.rulings:
+        text = (
+            "No check ran, so nothing was decided."
+            if verdict.policy
+            else "No policy was given, so nothing was decided."
+        )
+        return Message(text=f"{text} {without}", params=params)
+    params["checks"] = len(verdict.rulings)
+    outcome = verdict.outcome
+    failed = [r for r in verdict.rulings if r.outcome == "fail"]
+    advisory = sum(r.check.rule.severity == "advisory" for r in failed)
+    if failed and outcome in ("fail", "pass", "waived"):
+        params |= {"count": len(failed)}
+        text = "Breach detected in {count} of {checks} checks."
+        if advisory:
+            params |= {"advisory": advisory}
+            text = "Breach detected in {count} of {checks} checks, {advisory} of them advisory."
+        return Message(text=f"{text} {without}", params=params)
+    if outcome != "pass":
+        params["count"] = verdict.count(outcome)
+    return Message(text=f"{_HEADLINES[outcome]} {without}", params=params)
+
+
+def uncovered(record: AuditRecord) -> tuple[Message, ...]:
+    """What the report does not cover: probes without a reading, and families of which nothing was measured."""
+    out = []
+    for view in probe_views(record):
+        name = {"instance": view.instance, "probe": view.info.id}
+        if view.status == "not_run":
+            out.append(Message(text="{instance} ({probe}) was planned and did not run.", params={**name}))
+        elif view.status != "measured":
+            text = "{instance} ({probe}) stopped with an error: {why}"
+            if view.status == "not_applicable":
+                text = "{instance} ({probe}) was not applicable: {why}"
+            out.append(Message(text=text, params={**name, "why": str(view.reason)}))
+    seen = {f.info.family for f in record.findings if f.status == "measured"}
+    out += [message("{family}: nothing was measured.", family=str(w)) for f, w in FAMILY_WORDS.items() if f not in seen]
+    return tuple(out)
+
+
+def decision(record: AuditRecord, verdict: Verdict, checks: tuple[CheckView, ...]) -> Decision:
+    subject, data, policy = record.subject, record.data, verdict.policy
+    told = {str(r.reason) for r in verdict.rulings}
+    line = message("{name}, version {version}, owned by {owner}", name=policy.name, version=policy.version,
+                   owner=policy.owner) if policy else message("none")  # fmt: skip
+    subject_line = message("{name} ({kind}, {task}, digest {digest})", name=subject.name, kind=subject.kind,
+                           task=subject.task, digest=subject.digest[:12])  # fmt: skip
+    data_line = message(
+        "{name} ({rows} rows, digest {digest})", name=data.name, rows=data.rows, digest=data.digest[:12]
+    )
+    return Decision(
+        outcome=verdict.outcome,
+        enforced=verdict.enforced,
+        headline=headline(record, verdict),
+        remarks=tuple(r for r in verdict.reasons if str(r) not in told and verdict.rulings),
+        action=tuple(c for c in checks if c.needs_action),
+        tally=tuple((o, verdict.count(o)) for o in _OUTCOMES if verdict.count(o)),
+        facts=(
+            (message("Subject"), subject_line),
+            (message("Data"), data_line),
+            (message("Policy"), line),
+            (message("Decided on"), verdict.decided_on.isoformat()),
+            (message("Confidence level"), level_words(record.level)),
+        ),
+        uncovered=uncovered(record),
+        warnings=verdict.warnings,
+    )

@@ -1,0 +1,105 @@
+"""The files of a bundle: their names and list, their hashes, which paths are safe, and how a table becomes bytes.
+
+Writes nothing and trusts nothing: a path that could leave its folder is refused here, for readers and writers alike.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from probes.evidence import Plain
+from reports.errors import RecordError
+from reports.record import Sha256, canonical_json
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+RESULTS = "results.json"
+VERDICT = "verdict.json"
+MANIFEST = "MANIFEST.json"
+SUMS = "SHA256SUMS"
+PARQUET = "application/vnd.apache.parquet"
+JSON = "application/json"
+
+OWN_FOLDERS = ("evidence", "provenance")
+OWN_FILES = (RESULTS, VERDICT, "summary.md", "junit.xml", MANIFEST, SUMS)
+
+
+class FileEntry(Plain):
+    """One file of a bundle."""
+
+    path: str
+    size: int = Field(ge=0)
+    sha256: Sha256
+    media_type: str
+    contains_personal_data: bool = False
+
+
+class Manifest(Plain):
+    """``MANIFEST.json``: every file but itself and ``SHA256SUMS``, by path. ``complete`` is False while it is written."""
+
+    schema_: Literal["plumbline.bundle/v1"] = Field(default="plumbline.bundle/v1", alias="schema")
+    complete: bool = True
+    files: tuple[FileEntry, ...]
+
+    def to_json(self) -> str:
+        """The bytes of ``MANIFEST.json``, as text."""
+        return canonical_json(self.model_dump(mode="json", by_alias=True))
+
+
+def digest(content: bytes) -> str:
+    """sha256 in hex."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """sha256 of a file in hex, read piece by piece."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def safe_path(path: str) -> PurePosixPath:
+    """``path`` as a relative path that cannot leave its folder.
+
+    Raises:
+        RecordError: it is absolute, empty, or climbs out.
+    """
+    pure = PurePosixPath(path)
+    bad = not path or "\\" in path or ":" in path or any(ord(c) < 32 or ord(c) == 127 for c in path)
+    if bad or pure.is_absolute() or ".." in pure.parts or not pure.parts or str(pure) != path:
+        raise RecordError(
+            f"the path {path!r} could leave the bundle", expected="a relative path such as evidence/rows.parquet"
+        )
+    return pure
+
+
+def parquet_bytes(table: pa.Table) -> bytes:
+    """A table as parquet: fixed version, compression and row groups, no pandas metadata, chunks joined."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    kept = {k: v for k, v in (table.schema.metadata or {}).items() if k != b"pandas"}
+    plain = table.replace_schema_metadata(kept or None).unify_dictionaries().combine_chunks()
+    sink = pa.BufferOutputStream()
+    pq.write_table(plain, sink, version="2.6", compression="zstd", compression_level=3, row_group_size=1 << 17)
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
+
+
+def files_below(folder: Path) -> list[str]:
+    """Every file and link below a folder, by its path in it; links to folders are listed and not followed."""
+    found: list[str] = []
+    for here, folders, files in os.walk(folder):
+        links = [name for name in folders if (Path(here) / name).is_symlink()]
+        found += [(Path(here) / name).relative_to(folder).as_posix() for name in _sorted(files, links)]
+    return sorted(found)
+
+
+def _sorted(*lists: Iterable[str]) -> list[str]:
+    return sorted(name for names in lists for name in names)

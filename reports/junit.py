@@ -1,0 +1,90 @@
+"""The verdict as JUnit XML, for a CI server's test view. Adds no time stamps and no test that was not a check or a probe.
+
+A test is red exactly where the policy blocks: an advisory check, or an inconclusive one under a policy that only warns,
+passes with its ruling in ``system-out``.
+"""
+
+from __future__ import annotations
+
+import re
+from xml.etree import ElementTree as Xml
+
+from reports.decision import headline
+from reports.instances import probe_views
+from reports.record import AuditRecord, Policy, Ruling, Verdict
+from reports.wording import visible
+
+_ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def junit(record: AuditRecord, verdict: Verdict) -> str:
+    """One suite of checks, one of probes; valid XML 1.0 in UTF-8, the same bytes for the same input."""
+    root = Xml.Element("testsuites", name=_text(f"plumbline {record.name}"))
+    checks = Xml.SubElement(root, "testsuite", name="checks")
+    _properties(checks, record, verdict)
+    for ruling in verdict.rulings:
+        _check(checks, ruling, verdict.policy)
+    if verdict.exit_code != 0 and not any(case.find(t) is not None for case in checks for t in ("failure", "error")):
+        case = Xml.SubElement(checks, "testcase", classname="verdict", name="verdict")
+        reason = " ".join(str(r) for r in verdict.reasons) or str(headline(record, verdict))
+        _outcome(case, "error", verdict.outcome, reason)
+    probes = Xml.SubElement(root, "testsuite", name="probes")
+    for view in probe_views(record):
+        case = Xml.SubElement(probes, "testcase", classname=_text(view.info.id), name=_text(view.instance))
+        if view.status != "measured":
+            _outcome(case, "skipped", view.status, f"{view.status_words}: {view.reason}")
+    for suite in (checks, probes):
+        _count(suite)
+    _count(root)
+    Xml.indent(root)
+    return '<?xml version="1.0" encoding="UTF-8"?>\n' + Xml.tostring(root, encoding="unicode") + "\n"
+
+
+def _properties(suite: Xml.Element, record: AuditRecord, verdict: Verdict) -> None:
+    properties = Xml.SubElement(suite, "properties")
+    policy = f"{verdict.policy.name} {verdict.policy.version}" if verdict.policy else "none"
+    facts = {
+        "verdict": verdict.outcome,
+        "exit_code": str(verdict.exit_code),
+        "enforced": str(verdict.enforced).lower(),
+        "decided_on": verdict.decided_on.isoformat(),
+        "policy": policy,
+        "subject": record.subject.name,
+        "subject_digest": record.subject.digest,
+        "data": record.data.name,
+        "data_digest": record.data.digest,
+        "record_sha256": verdict.record_sha256,
+    }
+    for name, value in facts.items():
+        Xml.SubElement(properties, "property", name=name, value=_text(value))
+
+
+def _check(suite: Xml.Element, ruling: Ruling, policy: Policy | None) -> None:
+    rule, reason = ruling.check.rule, str(ruling.reason)
+    case = Xml.SubElement(suite, "testcase", classname=_text(rule.measure), name=_text(ruling.check.name))
+    warns = policy is not None and policy.defaults.on_inconclusive == "warn"
+    if ruling.outcome == "waived":
+        _outcome(case, "skipped", "waived", reason)
+    elif ruling.outcome == "pass" or rule.severity == "advisory" or (ruling.outcome == "inconclusive" and warns):
+        word = ruling.outcome if rule.severity == "blocking" else f"advisory {ruling.outcome}"
+        Xml.SubElement(case, "system-out").text = _text(f"{word}: {reason}")
+    elif ruling.outcome == "error":
+        _outcome(case, "error", "error", reason)
+    else:
+        _outcome(case, "failure", ruling.outcome, reason)
+
+
+def _outcome(case: Xml.Element, tag: str, kind: str, reason: str) -> None:
+    element = Xml.SubElement(case, tag, type=kind, message=_text(reason))
+    element.text = _text(reason)
+
+
+def _count(suite: Xml.Element) -> None:
+    cases = list(suite.iter("testcase"))
+    suite.set("tests", str(len(cases)))
+    for name, tag in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
+        suite.set(name, str(sum(case.find(tag) is not None for case in cases)))
+
+
+def _text(value: str) -> str:
+    return _ILLEGAL.sub("\ufffd", visible(value))
