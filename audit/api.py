@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from audit.deciding import Demands, open_baseline
+from audit.demands import Demands, open_baseline
 from audit.errors import PlanError
 from audit.pipeline import Surroundings, audit_subject, check_free, rebundle, regate
 from audit.progress import chosen, say_on_stderr
@@ -48,7 +48,7 @@ def run(
     subject: PathLike | pd.DataFrame,
     *,
     data: PathLike | pd.DataFrame | None = None,
-    input: str = "text",
+    input: str | None = None,
     label: str | None = "label",
     groups: Sequence[str] = (),
     cluster: str | None = None,
@@ -71,7 +71,7 @@ def run(
         subject: a checkpoint's folder or hub id; or predictions as a data frame, or a csv or parquet file, with a
             ``prediction`` column or ``score_<class>`` columns.
         data: the rows to examine it on, as a data frame or file; None where the predictions carry their own columns.
-        input, label, groups, cluster, id: columns by role.
+        input, label, groups, cluster, id: columns by role; a checkpoint reads ``text`` unless told otherwise.
         labels: class name for each value of the label column, where they differ.
         positive: the class that is an advantage or a detection, for group rates of binary tasks; needed for two classes.
         probes: instance name to ``{"probe": id, **options}``; by default performance, calibration, and groups if any.

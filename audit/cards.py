@@ -100,13 +100,15 @@ def recount(card: DataCard, predictions: pa.Table) -> DataCard:
         features.append(old.model_copy(update={"values": counted, "missing": missing}))
     columns = predictions.column_names
     labels = predictions["label"].to_pylist() if "label" in columns else []
-    counted = dict.fromkeys(PredictionsMeta.of(predictions).classes, 0) | _counted([v for v in labels if v is not None])
+    meta = PredictionsMeta.of(predictions)
+    counted = dict.fromkeys(meta.classes, 0) | _counted([v for v in labels if v is not None])
     return card.model_copy(
         update={
             "rows": len(set(predictions["row_id"].to_pylist())),
             "labels": counted if any(counted.values()) else {},
             "features": tuple(features),
             "clusters": len(set(predictions["cluster"].to_pylist())) if "cluster" in columns else None,
+            "truncated": meta.truncated or 0,
         }
     )
 

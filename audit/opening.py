@@ -13,6 +13,7 @@ from probes.subject import Subject
 if TYPE_CHECKING:
     import pandas as pd
 
+DEFAULT_INPUT = "text"
 TABLES = {".csv", ".tsv", ".json", ".jsonl", ".parquet"}
 
 
@@ -34,7 +35,8 @@ def open_given(subject: str | Path | pd.DataFrame, data: str | Path | pd.DataFra
         raise PlanError("a checkpoint was given without data", expected="data=: a data frame or a file with rows")
     from fine_tune.checkpoint import Checkpoint
 
-    return CheckpointSubject(Checkpoint.open(str(subject)), open_rows(data, roles))
+    read = roles if roles.input else roles.model_copy(update={"input": DEFAULT_INPUT})
+    return CheckpointSubject(Checkpoint.open(str(subject)), open_rows(data, read))
 
 
 def open_rows(data: str | Path | pd.DataFrame, roles: Roles) -> AuditData:

@@ -14,9 +14,9 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from audit.deciding import Demands, decide_run, embed_baselines, embedded_baselines, open_run
+from audit.demands import Demands, decide_run, embed_baselines, embedded_baselines, open_run
 from audit.errors import GateError
-from audit.gate import not_enforced
+from audit.decide import not_enforced
 from audit.result import Result
 from audit.runner import Announce, Desk, Job, run
 from audit.store import Store

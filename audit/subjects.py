@@ -83,16 +83,15 @@ def open_subject(loaded: LoadedPlan, workshop: Workshop) -> Subject:
 
 
 def _checkpoint(loaded: LoadedPlan, workshop: Workshop) -> Checkpoint:
+    from audit.plan import model_place
     from fine_tune.checkpoint import Checkpoint
 
     spec = loaded.plan.subject
     if spec.recipe is None:
-        name = spec.checkpoint or ""
-        local = loaded.base_dir / name
-        return Checkpoint.open(
-            str(local) if local.is_dir() else name, task=spec.task, trust_remote_code=spec.trust_remote_code
-        )
+        place = model_place(spec.checkpoint or "", loaded.base_dir)
+        return Checkpoint.open(place, task=spec.task, trust_remote_code=spec.trust_remote_code)
     from fine_tune.train import fine_tune
 
     folder, train = training_folder(loaded, workshop.store)
-    return fine_tune(spec.recipe, train, folder, progress=workshop.progress, device=workshop.device)
+    recipe = spec.recipe.model_copy(update={"base": model_place(spec.recipe.base, loaded.base_dir)})
+    return fine_tune(recipe, train, folder, progress=workshop.progress, device=workshop.device)

@@ -8,6 +8,7 @@ import difflib
 import hashlib
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
@@ -19,6 +20,8 @@ from fine_tune.errors import DataError
 from fine_tune.sources import Columns, take
 
 MAX_GROUPS = 1000
+
+_WHOLE_FLOAT = re.compile(r"-?\d+\.0")
 
 MissingGroup = Literal["exclude", "own"]
 
@@ -109,16 +112,15 @@ def by_role(columns: Columns, roles: Roles, where: str) -> dict[str, list[Any]]:
     count = len(next(iter(columns.values())))
     out["id"] = [str(i) for i in range(count)] if roles.id is None else _ids(raw("id", roles.id), where)
     if roles.label is not None:
-        values = [as_text(v) or None for v in raw("label", roles.label)]
-        out["label"] = _labels(values, roles.labels, where)
+        out["label"] = _labels(as_texts(raw("label", roles.label)), roles.labels, where)
     for feature in roles.groups:
         out[f"group_{feature}"] = _groups(raw("groups", feature), feature, where)
     if roles.cluster is not None:
-        clusters = zip(raw("cluster", roles.cluster), out["id"], strict=True)
-        out["cluster"] = [as_text(v) or f"row {i}" for v, i in clusters]
+        clusters = zip(as_texts(raw("cluster", roles.cluster)), out["id"], strict=True)
+        out["cluster"] = [v or f"row {i}" for v, i in clusters]
     for role, name in (("counterpart", roles.counterpart), ("rationale", roles.rationale)):
         if name is not None:
-            out[role] = [as_text(v) or None for v in raw(role, name)]
+            out[role] = as_texts(raw(role, name))
     if roles.weight is not None:
         out["weight"] = _weights(raw("weight", roles.weight), where)
     return out
@@ -158,7 +160,7 @@ def check_labels(found: Iterable[str], classes: Sequence[str], name: str) -> Non
 def as_text(value: Any) -> str | None:
     """A value as text, the same from every file format; None, NaN and NA are missing.
 
-    Whole floats lose their point, because a column of integers with a gap turns to floats in pandas.
+    See `as_texts` for whole columns.
     """
     if value is None or isinstance(value, str):
         return value
@@ -169,10 +171,22 @@ def as_text(value: Any) -> str | None:
     if isinstance(value, float):
         if math.isnan(value):
             return None
-        return str(int(value)) if value.is_integer() else repr(value)
+        return repr(value)
     if isinstance(value, bool | int):
         return str(value)
     return canonical(value, spaced=True)
+
+
+def as_texts(values: Iterable[Any]) -> list[str | None]:
+    """A column as text; empty cells are missing.
+
+    If every value ends in ``.0``, none does afterwards: a column of integers with a gap turns to floats in pandas.
+    """
+    texts = [as_text(value) or None for value in values]
+    present = [text for text in texts if text is not None]
+    if present and all(_WHOLE_FLOAT.fullmatch(text) for text in present):
+        return [None if text is None else text.removesuffix(".0") for text in texts]
+    return texts
 
 
 def canonical(value: Any, *, spaced: bool = False) -> str:
@@ -212,7 +226,7 @@ def _inputs(values: list[Any], where: str) -> list[Any]:
 
 
 def _ids(values: list[Any], where: str) -> list[str]:
-    ids = [as_text(v) or None for v in values]
+    ids = as_texts(values)
     absent = [i for i, v in enumerate(ids) if v is None]
     if absent:
         raise DataError(f"no id in {_rows(absent)}, counted from 0", expected="an id in every row", where=where)
@@ -244,7 +258,7 @@ def _labels(values: list[str | None], mapping: Mapping[str, str], where: str) ->
 
 
 def _groups(values: list[Any], feature: str, where: str) -> list[str | None]:
-    out = [as_text(v) or None for v in values]
+    out = as_texts(values)
     distinct = len(set(out) - {None})
     if distinct > MAX_GROUPS:
         raise DataError(

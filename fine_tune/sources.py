@@ -139,7 +139,7 @@ def dataset_columns(dataset: datasets.Dataset, *, where: str = "", keep_codes: I
     return out
 
 
-def take(columns: Columns, name: str, role: str, where: str = "") -> Sequence[Any]:
+def take(columns: Mapping[str, Sequence[Any]], name: str, role: str, where: str = "") -> Sequence[Any]:
     """One column.
 
     Raises:

@@ -162,7 +162,7 @@ def _train(job: _Job, folder: Path) -> TrainingRecord:
     model = _prepare(made, recipe)
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     best = BestWeights(model, recipe.early_stopping) if recipe.early_stopping is not None else None
-    bar = Bar(f"fine-tuning {recipe.base}") if job.progress else None
+    bar = Bar(f"fine-tuning {Path(recipe.base).name}") if job.progress else None
     with tempfile.TemporaryDirectory(prefix="plumbline-") as scratch, quiet_transformers():
         trainer = Trainer(
             model=model,

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from fine_tune.data import AuditData, Roles, check_labels
 from fine_tune.errors import DataError
 from fine_tune.predictions import GROUP, METADATA_KEY, MISSING, SCORE, PredictionsMeta
-from fine_tune.roles import as_text, canonical
+from fine_tune.roles import as_texts, canonical
 from fine_tune.rows import decide, single_unit_rows
 from fine_tune.sources import Columns, read_path, take
 from probes.checkpoint_subject import data_needs, subject_digest
@@ -70,7 +70,12 @@ class PredictionsSubject:
     kind = "predictions"
 
     def __init__(
-        self, columns: Mapping[str, Sequence[Any]], data: AuditData | None, *, spec: PredictionsSpec, meta: PredictionsMeta | None = None
+        self,
+        columns: Mapping[str, Sequence[Any]],
+        data: AuditData | None,
+        *,
+        spec: PredictionsSpec,
+        meta: PredictionsMeta | None = None,
     ) -> None:
         where = spec.source
         self.name = where
@@ -221,7 +226,7 @@ def _join(columns: Mapping[str, Sequence[Any]], data: AuditData, spec: Predictio
             fix="name the data's id column under `id`",
             where=where,
         )
-    ids = [as_text(v) for v in take(columns, column, "id", where)]
+    ids = as_texts(take(columns, column, "id", where))
     places: dict[str | None, int] = {}
     for i, name in enumerate(ids):
         if name in places:
@@ -241,7 +246,7 @@ def _join(columns: Mapping[str, Sequence[Any]], data: AuditData, spec: Predictio
     return [places[name] for name in data.row_ids]
 
 
-def _same_contents(columns: Columns, data: AuditData, where: str) -> None:
+def _same_contents(columns: Mapping[str, Sequence[Any]], data: AuditData, where: str) -> None:
     contents = data.content_digests
     if contents is None or "content" not in columns:
         return
@@ -306,7 +311,7 @@ def _said(columns: Columns, spec: PredictionsSpec, where: str) -> list[str] | No
     column = spec.prediction or ("prediction" if "prediction" in columns else None)
     if column is None:
         return None
-    said = [as_text(v) or None for v in take(columns, column, "prediction", where)]
+    said = as_texts(take(columns, column, "prediction", where))
     absent = [i for i, v in enumerate(said) if v is None]
     if absent:
         raise DataError(

@@ -17,7 +17,8 @@ from reports.wording import visible
 
 MOST_ROWS = 60
 _ROW = 20
-_LABEL = 22
+_LABEL = 20
+_FAR, _NEAR = 1e300, 1e-300
 
 
 @dataclass(frozen=True)
@@ -183,17 +184,22 @@ def _marker(number: int, x: str, y: str) -> Markup:
 
 
 def _scale(values: Sequence[float], start: float, end: float, zero: bool) -> Scale:
-    low, high = min(values), max(values)
+    """The range of ``values`` with some air, at 0 where they start near it and at 1 where they are shares."""
+    held = [min(max(v, -_FAR), _FAR) for v in values]
+    low, high = min(held), max(held)
     if zero and low >= 0:
         low = 0.0
-    room = (high - low) * 0.08 or max(abs(high), 0.5) * 0.1
+    room = (high - low) * 0.08
+    if room <= max(abs(low), abs(high)) * 1e-6 or room < _NEAR:
+        room = max(abs(low), abs(high)) * 0.1 or 0.1
+    room = max(room, _NEAR)
     below = low if low == 0 else low - room
     above = high + room
     if low >= 0:
         below = max(below, 0.0)
-    if low >= 0 and high <= 1:
+    if low >= 0 and high <= 1 and below < 1:
         above = min(above, 1.0)
-    return Scale(below, above if above > below else below + 1.0, start, end)
+    return Scale(below, above, start, end)
 
 
 def _axis(x: Scale, y: float) -> Markup:

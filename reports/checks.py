@@ -8,11 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from probes.evidence import (
-    AnyMeasurement,
     MeasureDefinition,
     Measurement,
     Message,
     ProbeInfo,
+    Slice,
     message,
 )
 from reports.record import AuditRecord, Comparison, Outcome, Ruling, Verdict, Waiver
@@ -82,16 +82,19 @@ def probe_anchor(instance: str) -> str:
 def check_views(record: AuditRecord, verdict: Verdict) -> tuple[CheckView, ...]:
     """Every check: those that need action first, blocking before advisory, else in the policy's order."""
     taken: set[str] = set()
-    views = [_view(record, verdict, ruling, taken) for ruling in verdict.rulings]
+    units = _units(record)
+    views = []
+    for ruling in verdict.rulings:
+        key = (ruling.check.rule.instance, ruling.check.rule.measure_name, ruling.check.slice)
+        views.append(_view(record, verdict, ruling, units.get(key, ""), taken))
     return tuple(sorted(views, key=lambda v: (not v.needs_action, v.advisory, _URGENCY[v.outcome])))
 
 
-def _view(record: AuditRecord, verdict: Verdict, ruling: Ruling, taken: set[str]) -> CheckView:
+def _view(record: AuditRecord, verdict: Verdict, ruling: Ruling, unit: str, taken: set[str]) -> CheckView:
     rule = ruling.check.rule
     planned, finding = record.plan(rule.instance), record.finding(rule.instance)
     info = finding.info if finding else planned.info if planned else None
     definition = info.definition(rule.measure_name) if info else None
-    measured = _measurement(record, ruling)
     return CheckView(
         anchor=_unique(check_slug(rule.id, ruling.check.slice), taken),
         ruling=ruling,
@@ -100,7 +103,7 @@ def _view(record: AuditRecord, verdict: Verdict, ruling: Ruling, taken: set[str]
         where=slice_words(ruling.check.slice),
         demand=demand(ruling),
         interval=interval_words(ruling.interval) if ruling.interval else None,
-        unit=(measured.unit if isinstance(measured, Measurement) else "") or (definition.unit if definition else ""),
+        unit=unit or (definition.unit if definition else ""),
         upper=rule.min is None,
         decided=_decided(ruling),
         needed=_needed(ruling),
@@ -121,10 +124,13 @@ def _unique(anchor: str, taken: set[str]) -> str:
     return name
 
 
-def _measurement(record: AuditRecord, ruling: Ruling) -> AnyMeasurement | None:
-    finding = record.finding(ruling.check.rule.instance)
-    found = finding.measurements(ruling.check.rule.measure_name) if finding else ()
-    return next((m for m in found if m.slice == ruling.check.slice), None)
+def _units(record: AuditRecord) -> dict[tuple[str, str, Slice], str]:
+    return {
+        (f.instance, m.name, m.slice): m.unit
+        for f in record.findings
+        for m in (f.reading.measurements if f.reading else ())
+        if isinstance(m, Measurement) and m.unit
+    }
 
 
 def _measure(ruling: Ruling) -> Message:

@@ -198,7 +198,8 @@ def _draft(forms: Sequence[int], count: int, first: int, stream: str) -> tuple[l
         kind: Kind = next(kinds[form])
         qualified = next(truth[kind])
         identity, swapped = next(people[kind, qualified]), next(swaps[kind, qualified])
-        person = _Identity(*identity, number=rng.randrange(60))
+        gender, age_band, origin = identity
+        person = _Identity(gender, age_band, origin, rng.randrange(60))
         twins = (person, _swap(person, swapped, rng))
         pairs.append(_Pair(first + place, form, kind, qualified, twins, swapped))
         mentions.append(next(mention[qualified, identity]))

@@ -152,7 +152,8 @@ class TextReader:
         if self.processor.pad_token is None:
             batch = {name: torch.tensor(values) for name, values in encoded.items()}
         else:
-            batch = dict(self.processor.pad(encoded, padding=True, return_tensors="pt"))
+            with quiet_transformers():
+                batch = dict(self.processor.pad(encoded, padding=True, return_tensors="pt"))
         with torch.inference_mode():
             logits = self.model(**{name: tensor.to(self.device) for name, tensor in batch.items()}).logits
             scores = torch.softmax(logits.to("cpu", torch.float64), dim=-1).numpy()

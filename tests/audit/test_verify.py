@@ -92,7 +92,7 @@ def test_numbers_changed_consistently_everywhere_still_fail_by_recomputation(run
                 m["value"], m["interval"]["low"], m["interval"]["high"] = 0.01, 0.0, 0.02
     forged = AuditRecord.model_validate(record)
     policy = bundle.verdict().policy
-    from audit.gate import decide
+    from audit.decide import decide
 
     verdict = decide(forged, policy, on=bundle.verdict().decided_on)
     assert verdict.outcome == "pass"

@@ -15,7 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from probes.evidence import Measurement, Need, ProbeInfo, Reading, Undefined
+from probes.evidence import Measurement, Message, Need, ProbeInfo, Reading, Undefined
+from probes.fake_subject import FakeSubject
 from probes.probe import Context
 from probes.registry import create, discover
 
@@ -24,47 +25,40 @@ PROBES = discover()
 ROWS = 240
 
 
-class Said:
-    """A subject that only has predictions, and notes which of its doors a probe goes through."""
+class Watched(FakeSubject):
+    """The shipped fake, noting which of its doors a probe goes through."""
 
-    kind, name, task = "predictions", "fake", "text-classification"
-    classes, threshold, positive = ("no", "yes"), None, None
-    digest = "0" * 64
-    offers = frozenset({Need.PREDICTIONS, Need.LABELS, Need.GROUPS})
-
-    def __init__(self, rows: pa.Table) -> None:
-        self.rows, self.opened, self.details = rows, set[Need](), dict[str, str | int | float]()
+    def __init__(self) -> None:
+        rng = np.random.default_rng(0)
+        top = rng.beta(3, 2, ROWS)
+        labels = rng.choice(["no", "yes"], ROWS).astype(object)
+        labels[::17] = None
+        super().__init__(
+            np.column_stack([1 - top, top]),
+            ("no", "yes"),
+            labels=labels.tolist(),
+            groups={
+                "gender": rng.choice(np.array(["f", "m", "x", None]), ROWS, p=[0.4, 0.4, 0.1, 0.1]).tolist(),
+                "age": rng.choice(["old", "young"], ROWS).tolist(),
+            },
+            roles={"cluster": rng.integers(0, 80, ROWS).astype(str).tolist()},
+        )
+        self.opened = set[Need]()
 
     def predictions(self, ctx: Context) -> pa.Table:
         self.opened.add(Need.PREDICTIONS)
-        return self.rows
+        return super().predictions(ctx)
 
     def predict(self, inputs, ctx):
-        raise AssertionError("this subject takes no new inputs, and says so in `offers`")
-
-
-@pytest.fixture(scope="module")
-def rows(table) -> pa.Table:
-    rng = np.random.default_rng(0)
-    gender = rng.choice(["f", "m", "x", None], ROWS, p=[0.4, 0.4, 0.1, 0.1])
-    labels = rng.choice(["no", "yes"], ROWS).astype(object)
-    top = rng.beta(3, 2, ROWS)
-    said = np.where(top > 0.5, "yes", "no")
-    labels[::17] = None
-    return table(
-        labels.tolist(),
-        said.tolist(),
-        scores=np.column_stack([1 - top, top]),
-        groups={"gender": gender.tolist(), "age": rng.choice(["old", "young"], ROWS).tolist()},
-        cluster=rng.integers(0, 80, ROWS).astype(str).tolist(),
-    )
+        self.opened.add(Need.QUERIES)
+        return super().predict(inputs, ctx)
 
 
 @pytest.fixture(params=sorted(PROBES))
-def measured(request, rows, ctx):
+def measured(request, ctx):
     """A probe, its collected rows, its reading, and the subject it was collected from."""
     id_ = request.param
-    subject = Said(rows)
+    subject = Watched()
     lacking = set(PROBES[id_].info.needs) - subject.offers
     if lacking:
         pytest.skip(f"the fake subject does not offer {', '.join(sorted(lacking))}")
@@ -125,12 +119,13 @@ def test_stored_rows_give_the_same_reading(measured, ctx, tmp_path):
     assert probe.summarise(stored, ctx) == reading
 
 
-def test_input_is_untouched(measured, ctx, rows):
-    probe, collected, _, _ = measured
-    before, given = _bytes(collected), _bytes(rows)
+def test_input_is_untouched(measured, ctx):
+    probe, collected, _, subject = measured
+    before, given = _bytes(collected), _bytes(subject.predictions(ctx))
+    probe.collect(subject, ctx)
     probe.summarise(collected, ctx)
     assert _bytes(collected) == before
-    assert _bytes(rows) == given
+    assert _bytes(subject.predictions(ctx)) == given
 
 
 def test_every_measure_is_defined_as_measured(measured):
@@ -174,8 +169,6 @@ def test_every_place_of_every_sentence_is_filled(measured):
 
 
 def _messages(value):
-    from probes.evidence import Message
-
     if isinstance(value, dict):
         if set(value) == {"text", "params"}:
             yield Message(**value).fill()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import struct
 import zlib
+from collections.abc import Callable
 from datetime import date
 from hashlib import sha256
 from typing import Any
@@ -12,7 +13,6 @@ from typing import Any
 import pytest
 
 from probes.evidence import (
-    Axis,
     Bar,
     Bars,
     Counts,
@@ -76,13 +76,23 @@ def interval(low: float | None, high: float | None, level: float = 0.95) -> Inte
 
 def measured(name: str, value: float, span: tuple[float, float] | None, where: Slice = (), **more: Any) -> Measurement:
     return Measurement(
-        name=name, value=value, interval=interval(*span) if span else None, slice=where, counts=more.pop("counts", counts()), **more
+        name=name,
+        value=value,
+        interval=interval(*span) if span else None,
+        slice=where,
+        counts=more.pop("counts", counts()),
+        **more,
     )
 
 
 def definition(name: str, formula: str, better: Any = "higher") -> MeasureDefinition:
     return MeasureDefinition(
-        name=name, formula=message(formula), zero=message("Nobody."), one=message("Everybody."), source="Hardt et al. 2016", better=better
+        name=name,
+        formula=message(formula),
+        zero=message("Nobody."),
+        one=message("Everybody."),
+        source="Hardt et al. 2016",
+        better=better,
     )
 
 
@@ -92,7 +102,7 @@ def png() -> str:
     def chunk(kind: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
-    rows = b"\0\x40\xc0" b"\0\xc0\x40"
+    rows = b"\0\x40\xc0\0\xc0\x40"
     head = struct.pack(">IIBBBBB", 2, 2, 8, 0, 0, 0, 0)
     return base64.b64encode(
         b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows, 9)) + chunk(b"IEND", b"")
@@ -133,12 +143,18 @@ ATTACK = ProbeInfo(
     version="0.1.0",
 )
 INFLUENCE = ProbeInfo(
-    id="explanation.tokens", asks=message("Which words decide?"), defines=(definition("faithfulness", "Area between curves."),)
+    id="explanation.tokens",
+    asks=message("Which words decide?"),
+    defines=(definition("faithfulness", "Area between curves."),),
 )
 MEMBERSHIP = ProbeInfo(
-    id="privacy.membership", asks=message("Can one tell who was in the training data?"), defines=(definition("auc", "Area."),)
+    id="privacy.membership",
+    asks=message("Can one tell who was in the training data?"),
+    defines=(definition("auc", "Area."),),
 )
-BUDGET = ProbeInfo(id="privacy.ledger", asks=message("What was spent?"), defines=(definition("epsilon", "Spent budget.", "lower"),))
+BUDGET = ProbeInfo(
+    id="privacy.ledger", asks=message("What was spent?"), defines=(definition("epsilon", "Spent budget.", "lower"),)
+)
 
 
 def evidence() -> tuple[Evidence, ...]:
@@ -160,7 +176,11 @@ def evidence() -> tuple[Evidence, ...]:
             columns=(message("group"), message("rows"), message("selection rate")),
             rows=(("female", 900, 0.31), ("male", 1069, 0.44), (HOSTILE, 31, None)),
         ),
-        Bars(title=message("Rows by class"), unit="rows", bars=(Bar(label="hired", value=812, n=812), Bar(label=HOSTILE, value=1188))),
+        Bars(
+            title=message("Rows by class"),
+            unit="rows",
+            bars=(Bar(label="hired", value=812, n=812), Bar(label=HOSTILE, value=1188)),
+        ),
         Curve(
             title=message("Reliability"),
             x_label=message("predicted probability"),
@@ -168,9 +188,14 @@ def evidence() -> tuple[Evidence, ...]:
             series=(
                 Series(
                     label="all rows",
-                    points=tuple(CurvePoint(x=i / 10, y=(i / 10) ** 1.4, low=(i / 10) ** 1.6, high=(i / 10) ** 1.2, n=200) for i in range(1, 10)),
+                    points=tuple(
+                        CurvePoint(x=i / 10, y=(i / 10) ** 1.4, low=(i / 10) ** 1.6, high=(i / 10) ** 1.2, n=200)
+                        for i in range(1, 10)
+                    ),
                 ),
-                Series(label="gender = female", points=tuple(CurvePoint(x=i / 10, y=(i / 10) ** 1.9) for i in range(1, 10))),
+                Series(
+                    label="gender = female", points=tuple(CurvePoint(x=i / 10, y=(i / 10) ** 1.9) for i in range(1, 10))
+                ),
             ),
             diagonal=True,
         ),
@@ -184,14 +209,26 @@ def raw_evidence() -> tuple[Evidence, ...]:
         TokenWeights(
             title=message("What decided"),
             chosen_by=message("five rows drawn with seed {seed}", seed=7),
-            texts=(WeightedText(tokens=(*SECRET.split(), HOSTILE), weights=(0.0, 0.2, -0.4, 0.7, -1.0, 0.1), label="hired"),),
+            texts=(
+                WeightedText(
+                    tokens=(*SECRET.split(), HOSTILE), weights=(0.0, 0.2, -0.4, 0.7, -1.0, 0.1), label="hired"
+                ),
+            ),
         ),
         TextPairs(
             title=message("Answers that changed"),
             chosen_by=message("the first two flips in row order"),
             pairs=(
-                TextPair(before=SECRET, after=SECRET.replace("wrote", "wroet"), before_label="hired", after_label="rejected"),
-                TextPair(before=HOSTILE, after=HOSTILE + "!", before_label=HOSTILE, after_label="x", note=message("similarity {s}", s=0.93)),
+                TextPair(
+                    before=SECRET, after=SECRET.replace("wrote", "wroet"), before_label="hired", after_label="rejected"
+                ),
+                TextPair(
+                    before=HOSTILE,
+                    after=HOSTILE + "!",
+                    before_label=HOSTILE,
+                    after_label="x",
+                    note=message("similarity {s}", s=0.93),
+                ),
             ),
         ),
         ImageGrid(title=message("Tiles"), chosen_by=message("all"), tiles=(Tile(png_base64=png(), label=HOSTILE),)),
@@ -211,7 +248,9 @@ def a_record(include_text: bool = False) -> AuditRecord:
         measurements=(
             measured("recall", 0.61, (0.55, 0.67), FEMALE, counts=counts(900, 212, 212)),
             measured("recall", 0.753, (0.72, 0.785), MALE, counts=counts(1069, 600, 600)),
-            Undefined(name="recall", slice=THIRD, counts=counts(31, 0, 0), reason=message("No positives in this group.")),
+            Undefined(
+                name="recall", slice=THIRD, counts=counts(31, 0, 0), reason=message("No positives in this group.")
+            ),
             measured("equal_opportunity_difference", 0.143, (0.101, 0.189), feature_axes("gender"), better="lower"),
             measured("selection_rate", 0.31, (0.28, 0.341), FEMALE, counts=counts(900, 900, 900)),
         ),
@@ -222,7 +261,12 @@ def a_record(include_text: bool = False) -> AuditRecord:
     ledger = Reading(measurements=(measured("epsilon", 3.2, None, counts=counts(2000, 2000, 2000)),))
     words = Reading(measurements=(measured("faithfulness", 0.4, (0.31, 0.48)),), evidence=raw_evidence())
     findings = (
-        finding("performance", PERFORMANCE, reading=plain, rows=RowsRef(path="evidence/performance/rows.parquet", sha256="b" * 64, rows=2000)),
+        finding(
+            "performance",
+            PERFORMANCE,
+            reading=plain,
+            rows=RowsRef(path="evidence/performance/rows.parquet", sha256="b" * 64, rows=2000),
+        ),
         finding("groups", GROUPS, reading=groups, params={"positive": "hired", "intersections": ["gender", "age"]}),
         finding("words", INFLUENCE, reading=words),
         finding("budget", BUDGET, reading=ledger),
@@ -358,7 +402,10 @@ def a_verdict(record: AuditRecord, enforced: bool = True) -> Verdict:
         reasons=(rulings[1].reason,),
         rulings=rulings,
         policy=policy,
-        waivers=(WAIVER, WAIVER.model_copy(update={"id": "W-9", "expires": date(2026, 3, 1), "slice": "group:gender=male"})),
+        waivers=(
+            WAIVER,
+            WAIVER.model_copy(update={"id": "W-9", "expires": date(2026, 3, 1), "slice": "group:gender=male"}),
+        ),
         comparisons=(comparison, NoComparison(rule="no-old-regression", baseline="2024", missing=True, reason=gone)),
         warnings=(message("Waiver {waiver} expired on {day}.", waiver="W-9", day="2026-03-01"),),
     )
@@ -388,6 +435,28 @@ def page(record: AuditRecord, verdict: Verdict) -> str:
     return render(record, verdict)
 
 
-@pytest.fixture
-def where() -> Slice:
-    return (Axis(kind="group", name="gender", value="female"),)
+@pytest.fixture(scope="session")
+def open_record() -> AuditRecord:
+    """The same record with ``include_text``."""
+    return a_record(include_text=True)
+
+
+@pytest.fixture(scope="session")
+def make_verdict() -> Callable[..., Verdict]:
+    return a_verdict
+
+
+@pytest.fixture(scope="session")
+def make_passing() -> Callable[[AuditRecord, Verdict], Verdict]:
+    return passing
+
+
+@pytest.fixture(scope="session")
+def hostile() -> str:
+    return HOSTILE
+
+
+@pytest.fixture(scope="session")
+def secret() -> str:
+    """Raw input text that stands in evidence and in a traceback."""
+    return SECRET

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from audit.errors import PolicyError
-from audit.gate import decide, not_enforced
+from audit.decide import decide, not_enforced
 from probes.evidence import (
     Axis,
     Counts,

@@ -11,7 +11,7 @@ from datetime import date
 
 from audit.compare import Run, compare_for
 from audit.errors import GateError
-from audit.gate import decide
+from audit.decide import decide
 from audit.policy import check_measures
 from audit.restate import restate
 from reports.bundle import RESULTS, Bundle, BundleWriter
