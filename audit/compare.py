@@ -292,7 +292,7 @@ def _value(measurements: Sequence[AnyMeasurement], slice_: Slice, name: str | No
             if isinstance(m, Measurement):
                 return m
             raise Incomparable(message("{measure} on {slice} has no value: {why}",
-                                       measure=m.name, slice=slice_name(slice_), why=str(m.reason)))  # fmt: skip
+                                       measure=m.name, slice=slice_name(slice_), why=m.reason))  # fmt: skip
     raise Incomparable(message("{slice} does not occur in both runs", slice=slice_name(slice_)))
 
 

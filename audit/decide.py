@@ -13,7 +13,7 @@ from hashlib import sha256
 
 from audit.matching import matching_slices, wanted_name
 from audit.waivers import unfit
-from audit.weighing import Figure, Terms, weigh
+from audit.weighing import Figure, Terms, figure_name, weigh
 from probes.evidence import Message, Slice, Undefined, message, slice_name
 from reports.record import (
     AuditRecord,
@@ -113,7 +113,7 @@ class _Hearing:
         for s in slices:
             m = measured[s]
             if isinstance(m, Undefined):
-                said = message("{figure} has no value: {why}", figure=self._name(s), why=str(m.reason))
+                said = message("{figure} has no value: {why}", figure=self._name(s), why=m.reason)
                 out.append(self.terms.ruling(s, "inconclusive", said).model_copy(update={"counts": m.counts}))
             else:
                 out.append(weigh(self.terms, Figure(value=m.value, interval=m.interval, counts=m.counts, slice=s)))
@@ -133,7 +133,12 @@ class _Hearing:
                 if finding.status == "errored"
                 else "{instance} could not run here, so {measure} is unknown: {why}"
             )
-            return message(text, instance=rule.instance, measure=rule.measure, why=str(finding.reason))
+            return message(
+                text,
+                instance=rule.instance,
+                measure=rule.measure,
+                why=finding.reason or message("no reason is recorded"),
+            )
         restated = self.levels.get(level)
         again = restated.finding(rule.instance) if restated else None
         if again is None or again.status != "measured":
@@ -155,8 +160,8 @@ class _Hearing:
             have=names or "nothing",
         )
 
-    def _name(self, slice_: Slice) -> str:
-        return f"{self.rule.measure} on {slice_name(slice_)}" if slice_ else self.rule.measure
+    def _name(self, slice_: Slice) -> Message:
+        return figure_name(self.rule, slice_)
 
     def _against_baseline(self, slices: Sequence[Slice]) -> tuple[list[Ruling], list[Message]]:
         rule = self.rule
@@ -177,7 +182,7 @@ class _Hearing:
                 )
                 out.append(weigh(self.terms, figure))
                 continue
-            why = str(failures[0].reason) if failures else "no comparison was made"
+            why = failures[0].reason if failures else message("no comparison was made")
             said = message("{figure} cannot be compared with {baseline}: {why}",
                            figure=self._name(s), baseline=rule.baseline or "", why=why)  # fmt: skip
             out.append(self.terms.ruling(s, "error", said))
@@ -217,7 +222,7 @@ def _excuse(
             r = out[i]
             reason = message(
                 "{reason} Waived as {waiver} until {expires}: requested by {by}, approved by {approver}, ticket {ticket}.",
-                reason=str(r.reason),
+                reason=r.reason,
                 waiver=waiver.id,
                 expires=waiver.expires.isoformat(),
                 by=waiver.requested_by,
@@ -235,7 +240,7 @@ def _why_not(waiver: Waiver, rulings: Sequence[Ruling], *, subject: str, on: dat
     name = {"waiver": waiver.id, "rule": waiver.rule, "slice": waiver.slice}
     problem = unfit(waiver)
     if problem is not None:
-        return message("Waiver {waiver} does not count: {why}", waiver=waiver.id, why=str(problem))
+        return message("Waiver {waiver} does not count: {why}", waiver=waiver.id, why=problem)
     if on > waiver.expires:
         return message("Waiver {waiver} expired on {day}; {rule} is ruled on as if it were not there.",
                        waiver=waiver.id, rule=waiver.rule, day=waiver.expires.isoformat())  # fmt: skip

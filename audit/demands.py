@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from datetime import date
 
 from audit.compare import Run, compare_for
-from audit.errors import GateError
 from audit.decide import decide
+from audit.errors import GateError
 from audit.policy import check_measures
 from audit.restate import restate
 from reports.bundle import RESULTS, Bundle, BundleWriter

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from audit.errors import PlanError
+from audit.subjects import refuse_one_class
 from fine_tune.data import AuditData
 from fine_tune.roles import DataSpec, Roles
 from probes.subject import Subject
@@ -28,15 +29,20 @@ def open_given(subject: str | Path | pd.DataFrame, data: str | Path | pd.DataFra
 
     if _is_table(subject):
         rows = None if data is None else open_rows(data, roles)
-        return PredictionsSubject.open(PredictionsSpec(source=str(subject)), rows)
+        return _checked(PredictionsSubject.open(PredictionsSpec(source=str(subject)), rows))
     if not isinstance(subject, str | Path):
-        return PredictionsSubject.from_frame(subject, open_rows(subject if data is None else data, roles))
+        return _checked(PredictionsSubject.from_frame(subject, open_rows(subject if data is None else data, roles)))
     if data is None:
         raise PlanError("a checkpoint was given without data", expected="data=: a data frame or a file with rows")
     from fine_tune.checkpoint import Checkpoint
 
     read = roles if roles.input else roles.model_copy(update={"input": DEFAULT_INPUT})
-    return CheckpointSubject(Checkpoint.open(str(subject)), open_rows(data, read))
+    return _checked(CheckpointSubject(Checkpoint.open(str(subject)), open_rows(data, read)))
+
+
+def _checked(subject: Subject) -> Subject:
+    refuse_one_class(subject.data, subject.classes)
+    return subject
 
 
 def open_rows(data: str | Path | pd.DataFrame, roles: Roles) -> AuditData:

@@ -14,9 +14,9 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from audit.decide import not_enforced
 from audit.demands import Demands, decide_run, embed_baselines, embedded_baselines, open_run
 from audit.errors import GateError
-from audit.decide import not_enforced
 from audit.result import Result
 from audit.runner import Announce, Desk, Job, run
 from audit.store import Store
@@ -110,10 +110,8 @@ def _write_provenance(writer: BundleWriter, record: AuditRecord, subject: Subjec
     def put(name: str, body: object) -> None:
         writer.write_text(f"provenance/{name}", canonical_json(body), "application/json")
 
-    files = getattr(subject, "files", None)
-    put("model.manifest.json", {"name": subject.name, "digest": subject.digest, "files": files or {}})
-    source = getattr(subject.data, "provenance", {})
-    put("data.manifest.json", {**record.data.model_dump(mode="json"), "source": dict(source)})
+    put("model.manifest.json", {"name": subject.name, "digest": subject.digest, "files": subject.files})
+    put("data.manifest.json", {**record.data.model_dump(mode="json"), "source": dict(subject.data.provenance)})
     put("environment.json", record.environment)
 
 

@@ -70,6 +70,9 @@ class SubjectSpec(Plain):
             raise contradiction(seen, f"exactly one of {', '.join(kinds)}", ("subject",))
         if self.save_to is not None and self.recipe is None:
             raise contradiction("save_to without a recipe", "subject.recipe", ("subject", "save_to"))
+        if self.threshold is not None and self.predictions is not None:
+            seen = "the subject has a threshold, and a table of predictions was decided on already"
+            raise contradiction(seen, "no threshold beside predictions", ("subject", "threshold"))
         if (self.threshold is None) != (self.positive is None):
             have, lack = ("threshold", "positive") if self.positive is None else ("positive", "threshold")
             raise contradiction(f"the subject has {have} without {lack}", "both or neither", ("subject", have))

@@ -20,7 +20,7 @@ from probes.evidence import Message, message
 from probes.probe import Context, Probe, Progress, silent
 from probes.registry import create, find, missing_requirements, source_digest
 from reports.bundle import BundleWriter
-from reports.record import AuditRecord, Finding, PlannedProbe, RowsRef
+from reports.record import AuditRecord, Finding, PlannedProbe, RowsRef, canonical_json
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -91,17 +91,15 @@ def run(job: Job, subject: Subject, desk: Desk) -> AuditRecord:
         level=job.level,
         subject=subject_card(subject),
         data=data_card(subject.data, predictions, include_text=job.include_text),
-        training=getattr(subject, "training", None),
+        training=subject.training,
         environment=environment(),
         planned=job.planned,
         findings=findings,
         predictions=reference,
         attestations=dict(job.attestations),
     )
-    timings = {"seconds": session.seconds}
-    from reports.record import canonical_json
-
-    desk.writer.write_text("provenance/timings.json", canonical_json(timings), "application/json")
+    timings = canonical_json({"seconds": session.seconds})
+    desk.writer.write_text("provenance/timings.json", timings, "application/json")
     return record
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,9 +13,8 @@ from fine_tune.data import AuditData
 from probes.subject import Subject
 
 if TYPE_CHECKING:
-    from fine_tune.checkpoint import Checkpoint
-
     from audit.plan import LoadedPlan
+    from fine_tune.checkpoint import Checkpoint
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,11 +75,24 @@ def open_subject(loaded: LoadedPlan, workshop: Workshop) -> Subject:
     spec = loaded.plan.subject
     data = open_audit_data(loaded)
     if spec.predictions is not None:
-        return PredictionsSubject.open(spec.predictions, data, base_dir=loaded.base_dir)
+        subject = PredictionsSubject.open(spec.predictions, data, base_dir=loaded.base_dir)
+        refuse_one_class(subject.data, subject.classes)
+        return subject
     if data is None:
         raise PlanError("the plan names no data to audit on", expected="data.audit", where=str(loaded.path))
     checkpoint = _checkpoint(loaded, workshop)
+    refuse_one_class(data, checkpoint.classes)
     return CheckpointSubject(checkpoint, data, threshold=spec.threshold, positive=spec.positive)
+
+
+def refuse_one_class(data: AuditData, classes: Sequence[str]) -> None:
+    """Labels that are there must be of two classes at least, or nearly every figure would have no value.
+
+    Raises:
+        DataError: they are not, or are no classes of the model.
+    """
+    if any(label is not None for label in data.labels):
+        data.require_labels(classes)
 
 
 def _checkpoint(loaded: LoadedPlan, workshop: Workshop) -> Checkpoint:
@@ -89,9 +102,11 @@ def _checkpoint(loaded: LoadedPlan, workshop: Workshop) -> Checkpoint:
     spec = loaded.plan.subject
     if spec.recipe is None:
         place = model_place(spec.checkpoint or "", loaded.base_dir)
-        return Checkpoint.open(place, task=spec.task, trust_remote_code=spec.trust_remote_code)
+        opened = Checkpoint.open(place, task=spec.task, trust_remote_code=spec.trust_remote_code)
+        return replace(opened, name=spec.checkpoint or "")
     from fine_tune.train import fine_tune
 
     folder, train = training_folder(loaded, workshop.store)
     recipe = spec.recipe.model_copy(update={"base": model_place(spec.recipe.base, loaded.base_dir)})
-    return fine_tune(recipe, train, folder, progress=workshop.progress, device=workshop.device)
+    trained = fine_tune(recipe, train, folder, progress=workshop.progress, device=workshop.device)
+    return replace(trained, name=spec.save_to or f"{spec.recipe.base}, fine-tuned for {loaded.plan.name}")

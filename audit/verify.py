@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from audit.cards import environment, recount
-from audit.demands import Demands, decide_run, embedded_baselines, open_run
 from audit.decide import not_enforced
+from audit.demands import Demands, decide_run, embedded_baselines, open_run
 from audit.restate import reread
 from fine_tune.errors import PlumblineError
 from probes.errors import ProbeError

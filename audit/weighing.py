@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass
 
 from audit.errors import PolicyError
-from probes.evidence import Counts, Interval, Message, Scalar, Slice, format_number, message, slice_name
+from probes.evidence import Counts, Interval, Message, Scalar, Slice, message, slice_name
 from reports.record import Check, Comparison, Decision, Outcome, Policy, Rule, Ruling
 
 NO_PRACTICAL_SAMPLE = 100
@@ -40,10 +40,10 @@ class Terms:
         return -1.0 if self.rule.min is not None else 1.0
 
     @property
-    def demand(self) -> str:
+    def demand(self) -> Message:
         """The limit in words."""
-        word = "at least" if self.rule.min is not None else "at most"
-        return f"{word} {format_number(self.limit)}"
+        text = "at least {limit}" if self.rule.min is not None else "at most {limit}"
+        return message(text, limit=self.limit)
 
     def ruling(self, slice_: Slice, outcome: Outcome, reason: Message) -> Ruling:
         """A ruling without a figure."""
@@ -116,6 +116,13 @@ def weigh(terms: Terms, figure: Figure) -> Ruling:
     return _ruling(terms, figure, "inconclusive", text, needed)
 
 
+def figure_name(rule: Rule, slice_: Slice) -> Message:
+    """``groups:recall on group:gender=female``."""
+    if not slice_:
+        return message("{measure}", measure=rule.measure)
+    return message("{measure} on {slice}", measure=rule.measure, slice=slice_name(slice_))
+
+
 def _needed(terms: Terms, figure: Figure) -> int | None:
     """Rows that would decide it at the same shares: n (half-width towards the limit / distance to it) squared."""
     if figure.interval is None:
@@ -136,16 +143,16 @@ def _ends(interval: Interval) -> tuple[float, float]:
     return low, high
 
 
-def _shown(end: float | None) -> Scalar:
-    return "unbounded" if end is None else end
+def _shown(end: float | None) -> Scalar | Message:
+    return message("unbounded") if end is None else end
 
 
 def _ruling(terms: Terms, figure: Figure, outcome: Outcome, text: str, needed: int | None = None) -> Ruling:
     rule = terms.rule
-    name = rule.measure if not figure.slice else f"{rule.measure} on {slice_name(figure.slice)}"
+    name = figure_name(rule, figure.slice)
     if figure.comparison is not None:
-        name = f"The drop of {name} since {figure.comparison.baseline}"
-    facts: dict[str, Scalar] = {"figure": name, "value": figure.value, "demand": terms.demand}
+        name = message("The drop of {figure} since {baseline}", figure=name, baseline=figure.comparison.baseline)
+    facts: dict[str, Scalar | Message] = {"figure": name, "value": figure.value, "demand": terms.demand}
     if figure.interval is not None:
         facts |= {"low": _shown(figure.interval.low), "high": _shown(figure.interval.high)}
     if "{rests_on}" in text:

@@ -71,6 +71,8 @@ class CheckpointSubject:
         self.offers = frozenset(model | record | data_needs(data))
         self.digest = subject_digest(checkpoint.digest, self.task, self.classes, threshold, positive)
         self.details = _details(checkpoint)
+        self.training = _training(checkpoint)
+        self.files = dict(checkpoint.file_digests)
         self._batch_tokens = batch_tokens
         self._readers: dict[str, Reader] = {}
         self._table: pa.Table | None = None
@@ -193,3 +195,12 @@ def _details(checkpoint: Checkpoint) -> dict[str, str | int | float]:
             "training_rows": len(record.training_ids),
         }
     return details
+
+
+def _training(checkpoint: Checkpoint) -> dict[str, Any] | None:
+    """The training record without its lists of row ids, whose digest stays."""
+    record = checkpoint.training_record
+    if record is None:
+        return None
+    body = record.model_dump(mode="json", by_alias=True, exclude={"training_ids", "validation_ids"})
+    return {**body, "training_rows": len(record.training_ids), "validation_rows": len(record.validation_ids)}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Annotated, Literal, Self
 
@@ -28,10 +28,8 @@ _FIELD = re.compile(r"\{([a-z_][a-z0-9_]*)(%?)\}")
 
 def format_number(value: float) -> str:
     """The one way numbers are written for people: integers whole, others to three decimals or three digits."""
-    if isinstance(value, (bool, int)) or (abs(value) >= 1000 and float(value).is_integer()):
+    if isinstance(value, int) or float(value).is_integer():
         return str(int(value))
-    if value == 0:
-        return "0"
     if abs(value) >= 1000:
         return f"{value:.1f}"
     return f"{value:.3f}" if abs(value) >= 0.001 else f"{value:.2e}"
@@ -41,31 +39,33 @@ class Message(Plain):
     """An English sentence with named places, which is also its own gettext key.
 
     ``text`` holds ``{name}`` places (or ``{name%}`` for a share shown in percent) filled from ``params``. A place
-    without a parameter stays as it is, so that a damaged record shows its damage.
+    without a parameter stays as it is, so that a damaged record shows its damage. A parameter may be a message itself.
     """
 
     text: str
-    params: dict[str, Scalar] = Field(default_factory=dict)
+    params: dict[str, Scalar | Message] = Field(default_factory=dict)
 
-    def fill(self, template: str | None = None) -> str:
-        """The sentence in English, or in the language of ``template`` (the translated ``text``)."""
+    def fill(self, translate: Callable[[str], str] = str) -> str:
+        """The sentence in English, or in the language that ``translate`` turns templates into."""
 
         def put(match: re.Match[str]) -> str:
             name, percent = match.group(1), match.group(2)
             if name not in self.params:
                 return match.group(0)
             value = self.params[name]
+            if isinstance(value, Message):
+                return value.fill(translate)
             if isinstance(value, str):
                 return value
             return f"{100 * value:.1f} %" if percent else format_number(value)
 
-        return _FIELD.sub(put, self.text if template is None else template)
+        return _FIELD.sub(put, translate(self.text) if self.text else "")
 
     def __str__(self) -> str:
         return self.fill()
 
 
-def message(text: str, /, **params: Scalar) -> Message:
+def message(text: str, /, **params: Scalar | Message) -> Message:
     """Shorthand for `Message`; the word that the catalogue extraction looks for."""
     return Message(text=text, params=params)
 

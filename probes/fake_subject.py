@@ -76,6 +76,8 @@ class FakeSubject:
         source = hashlib.sha256(self._scores.tobytes()).hexdigest()
         self.digest = subject_digest(source, self.task, self.classes, threshold, positive)
         self.details: dict[str, str | int | float] = {}
+        self.training: dict[str, Any] | None = None
+        self.files: dict[str, str] = {}
         self.asked = 0
 
     def predictions(self, ctx: Context) -> pa.Table:  # noqa: ARG002

@@ -119,6 +119,8 @@ class PredictionsSubject:
         self.data, self.classes, self.task = data, classes, self._meta.task
         self.threshold, self.positive = threshold, positive
         self.offers = frozenset({Need.PREDICTIONS} | data_needs(data))
+        self.training: dict[str, Any] | None = None
+        self.files: dict[str, str] = {}
         self.details: dict[str, str | int | float] = {"scores": "none" if scores is None else "one a class"}
         self._table = single_unit_rows(data, said, scores, self._meta)
         self.digest = subject_digest(_digest(data.row_ids, said, scores), self.task, classes, threshold, positive)

@@ -36,6 +36,8 @@ class Subject(Protocol):
         data: the rows it is examined on.
         offers: the needs that this subject and its data can serve.
         details: further facts for the report.
+        training: what its training record says, without the row ids; None where it was trained elsewhere.
+        files: sha256 of each file that decides its answers, by name; empty where there are none.
     """
 
     kind: str
@@ -48,6 +50,8 @@ class Subject(Protocol):
     data: AuditData
     offers: frozenset[Need]
     details: dict[str, str | int | float]
+    training: dict[str, Any] | None
+    files: dict[str, str]
 
     def predictions(self, ctx: Context) -> pa.Table:
         """The table of predictions on ``data`` (see `fine_tune.predictions`); computed once, resumed by the journal."""

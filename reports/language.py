@@ -38,7 +38,7 @@ def catalogue(language: str) -> gettext.NullTranslations:
 def say(value: Message | str | int | float | None, language: str = ENGLISH) -> str:
     """A sentence in the language, a number as people read it, text as it is; None is a dash."""
     if isinstance(value, Message):
-        return value.fill(catalogue(language).gettext(value.text) if value.text else "")
+        return value.fill(catalogue(language).gettext)
     if value is None:
         return "–"
     return value if isinstance(value, str) else format_number(value)

@@ -202,7 +202,7 @@ class Rule(Plain):
     each: Where = Field(default_factory=dict)
     max: float | None = None
     min: float | None = None
-    baseline: str | None = None
+    baseline: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=100)
     max_drop: float | None = Field(default=None, ge=0)
     baseline_missing: Literal["error", "skip"] = "error"
     unpaired: Literal["error", "allow"] = "error"

@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audit.errors import PolicyError
 from audit.decide import decide, not_enforced
+from audit.errors import PolicyError
 from probes.evidence import (
     Axis,
     Counts,
     Interval,
-    Measurement,
     MeasureDefinition,
+    Measurement,
     Method,
     ProbeInfo,
     Reading,
@@ -186,10 +186,7 @@ def test_each_makes_one_check_per_group_and_where_picks_one():
 
 
 def test_each_over_groups_is_ambiguous_where_classes_remain_open():
-    ms = [
-        measured(0.1, 0, 0.2, slice_=(*group_axes({"g": "f"}), Axis(kind="class", name=c)))
-        for c in ("x", "y")
-    ]
+    ms = [measured(0.1, 0, 0.2, slice_=(*group_axes({"g": "f"}), Axis(kind="class", name=c))) for c in ("x", "y")]
     with pytest.raises(PolicyError, match="matches 2 slices"):
         decide(record(*ms), policy({"max": 1, "each": {"group": "g"}}), on=DAY)
     assert len(decide(record(*ms), policy({"max": 1, "each": {"group": "g", "class": "*"}}), on=DAY).rulings) == 2
@@ -351,9 +348,7 @@ def test_a_missing_baseline_is_an_error_unless_the_policy_skips_it():
 )
 def test_adding_a_rule_never_improves_a_verdict(figures, limit):
     rank = {0: 0, 11: 1, 12: 2, 10: 3}
-    ms = [
-        measured(v, max(0.0, v - a), v + b, slice_=group_axes({"g": str(i)})) for i, (v, a, b) in enumerate(figures)
-    ]
+    ms = [measured(v, max(0.0, v - a), v + b, slice_=group_axes({"g": str(i)})) for i, (v, a, b) in enumerate(figures)]
     rules = [{"max": limit, "where": {"group": f"g={i}"}} for i in range(len(ms))]
     codes = [decide(record(*ms), policy(*rules[: k + 1]), on=DAY).exit_code for k in range(len(rules))]
     assert [rank[c] for c in codes] == sorted(rank[c] for c in codes)

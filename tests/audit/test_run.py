@@ -14,7 +14,7 @@ from audit.verify import verify
 from fine_tune.errors import DataError
 from probes import registry
 from probes.errors import Unavailable
-from probes.evidence import Counts, Measurement, MeasureDefinition, Need, Reading, message
+from probes.evidence import Counts, MeasureDefinition, Measurement, Need, Reading, message
 from probes.registry import probe
 from reports.bundle import Bundle
 
@@ -44,7 +44,9 @@ class Moody:
         name = "surprise" if self.mood == "undisciplined" else "total"
         counts = Counts(n=rows.num_rows, denominator=rows.num_rows, smallest=rows.num_rows)
         return Reading(
-            measurements=(Measurement(name=name, value=float(sum(rows["x"].to_pylist())), interval=None, counts=counts),)
+            measurements=(
+                Measurement(name=name, value=float(sum(rows["x"].to_pylist())), interval=None, counts=counts),
+            )
         )
 
 
@@ -132,7 +134,7 @@ def test_a_killed_run_resumes_without_measuring_twice(tmp_path, material):
     assert not list(tmp_path.glob(".run*"))
     plan.write_text(killed.replace("killed", "fine"))
     audit.run_plan(plan, tmp_path / "run", cache=tmp_path / "c", progress=False)
-    assert CALLS == list(range(10))
+    assert list(range(10)) == CALLS
     audit.run_plan(plan, tmp_path / "other", cache=tmp_path / "c2", progress=False)
     assert (tmp_path / "run/results.json").read_bytes() == (tmp_path / "other/results.json").read_bytes()
 
@@ -142,7 +144,9 @@ def test_a_dry_run_measures_nothing_and_knows_the_cache(tmp_path, material):
     steps = audit.describe_plan(plan, cache=tmp_path / "c")
     assert {s.status for s in steps} == {"to do"}
     audit.run_plan(plan, tmp_path / "run", cache=tmp_path / "c", only=["groups"], progress=False)
-    steps = {s.instance: s.status for s in audit.describe_plan(plan, only=["groups", "performance"], cache=tmp_path / "c")}
+    steps = {
+        s.instance: s.status for s in audit.describe_plan(plan, only=["groups", "performance"], cache=tmp_path / "c")
+    }
     assert steps == {"groups": "cached", "performance": "to do", "calibration": "left out"}
 
 
@@ -249,9 +253,7 @@ def test_a_baseline_travels_with_the_bundle(finished, tmp_path, material):
     rule = '  - {id: no-regression, measure: "performance:accuracy", baseline: main, max_drop: 0.02}\n'
     better = material.predictions(gap=0.0)
     plan = material.write(tmp_path, better, policy=material.POLICY + rule)
-    result = audit.run_plan(
-        plan, tmp_path / "run", baselines={"main": finished}, cache=tmp_path / "c", progress=False
-    )
+    result = audit.run_plan(plan, tmp_path / "run", baselines={"main": finished}, cache=tmp_path / "c", progress=False)
     ruling = next(r for r in result.verdict.rulings if r.check.rule.id == "no-regression")
     assert ruling.outcome == "pass"
     assert ruling.comparison.paired
