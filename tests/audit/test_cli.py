@@ -73,6 +73,11 @@ class Calls:
 Fake = Callable[..., Calls]
 
 
+@pytest.fixture(autouse=True)
+def _a_pipe_of_unknown_width(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+
+
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
     """Replaces a function that a command calls by one that returns, or raises, what the test says."""
