@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from audit.api import PlannedStep, describe_plan, gate, load, render, run, run_plan
     from audit.result import Result
+    from probes.performance.custom import metric
 
 _HOMES = {
     "PlannedStep": "audit.api",
@@ -23,12 +24,13 @@ _HOMES = {
     "describe_plan": "audit.api",
     "gate": "audit.api",
     "load": "audit.api",
+    "metric": "probes.performance.custom",
     "render": "audit.api",
     "run": "audit.api",
     "run_plan": "audit.api",
 }
 
-__all__ = ["PlannedStep", "Result", "describe_plan", "gate", "load", "render", "run", "run_plan"]
+__all__ = ["PlannedStep", "Result", "describe_plan", "gate", "load", "metric", "render", "run", "run_plan"]
 
 
 def __getattr__(name: str) -> Any:

@@ -20,6 +20,7 @@ from audit.progress import chosen, say_on_stderr
 from audit.result import Result
 from audit.runner import Job, planned_probes, steps
 from audit.store import Store, default_cache
+from probes.evidence import Need
 from reports.bundle import Bundle
 from reports.record import Policy, Waiver
 
@@ -45,16 +46,19 @@ class PlannedStep:
 
 
 def run(
-    subject: PathLike | pd.DataFrame,
+    subject: Any,
     *,
     data: PathLike | pd.DataFrame | None = None,
-    input: str | None = None,
+    input: str | Sequence[str] | None = None,
     label: str | None = "label",
     groups: Sequence[str] = (),
     cluster: str | None = None,
     id: str | None = None,
     labels: Mapping[Any, str] | None = None,
     positive: str | None = None,
+    processor: Any = None,
+    classes: Sequence[str] | None = None,
+    digest: str | None = None,
     probes: Probes | None = None,
     policy: PathLike | Policy | None = None,
     waivers: PathLike | Sequence[Waiver] = (),
@@ -65,15 +69,22 @@ def run(
     device: str = "auto",
     progress: bool = True,
 ) -> Result:
-    """Audit a checkpoint, or a table of predictions, in one call.
+    """Audit a model of any kind, or a table of predictions, in one call.
 
     Args:
-        subject: a checkpoint's folder or hub id; or predictions as a data frame, or a csv or parquet file, with a
-            ``prediction`` column or ``score_<class>`` columns.
+        subject: a checkpoint's folder or hub id; a `PreTrainedModel` in memory, with ``processor``; a
+            `transformers.pipeline`; a callable from a list of inputs to probabilities; a fitted estimator with
+            ``predict_proba``; a `probes.subject.EndpointSpec`; any `probes.subject.Subject`; or predictions as a data
+            frame, or a csv or parquet file, with a ``prediction`` column or ``score_<class>`` columns.
         data: the rows to examine it on, as a data frame or file; None where the predictions carry their own columns.
-        input, label, groups, cluster, id: columns by role; a checkpoint reads ``text`` unless told otherwise.
+        input, label, groups, cluster, id: columns by role; models read ``text`` unless told otherwise. Several columns as
+            ``input`` make up one mapping a row; an estimator takes those that it was fitted on, where it names them.
         labels: class name for each value of the label column, where they differ.
         positive: the class that is an advantage or a detection, for group rates of binary tasks; needed for two classes.
+        processor: tokenizer or image processor of a model in memory.
+        classes: names in the order of a callable's scores; None where its answers name their classes.
+        digest: the user's word that a callable or an estimator answers as it did under the same digest. Without it,
+            nothing is reused and the subject's digest is new in each run, which a waiver can't be bound to.
         probes: instance name to ``{"probe": id, **options}``; by default performance, calibration, and groups if any.
         policy: a policy file or object; without one nothing is decided, and the verdict says so.
         waivers: a waiver file or objects.
@@ -84,15 +95,17 @@ def run(
     Raises:
         InputError: something given cannot be used; the message says what to do.
     """
-    from audit.opening import open_given
+    from audit.opening import Told, keeps_answers, open_given
     from audit.policy import check_measures
     from audit.subjects import pick_device
     from fine_tune.roles import Roles
 
+    one, several = (input, ()) if input is None or isinstance(input, str) else (None, tuple(input))
     roles = Roles(
-        input=input, label=label, groups=tuple(groups), cluster=cluster, id=id, labels=dict(labels or {})
+        input=one, label=label, groups=tuple(groups), cluster=cluster, id=id, labels=dict(labels or {})
     )  # fmt: skip
-    opened = open_given(subject, data, roles)
+    told = Told(processor=processor, classes=None if classes is None else tuple(classes), digest=digest)
+    opened = open_given(subject, data, roles, inputs=several, told=told)
     wanted = probes if probes is not None else default_probes(opened, positive)
     planned = planned_probes({k: (v.get("probe", ""), _options(v)) for k, v in wanted.items()})
     demanded = _policy(policy)
@@ -103,11 +116,13 @@ def run(
         seed=seed,
         level=level,
         planned=planned,
-        device="cpu" if opened.kind == "predictions" else pick_device(device),
+        device=pick_device(device) if Need.WEIGHTS in opened.offers else "cpu",
     )
     place = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="plumbline-")) / "run"
     demands = Demands(policy=demanded, waivers=_waivers(waivers), baselines={}, on=datetime.date.today())
-    return audit_subject(job, opened, demands, _surroundings(None, progress), place)
+    with tempfile.TemporaryDirectory(prefix="plumbline-") as passing:
+        surroundings = _surroundings(None if keeps_answers(opened) else passing, progress)
+        return audit_subject(job, opened, demands, surroundings, place)
 
 
 def default_probes(subject: Subject, positive: str | None) -> dict[str, dict[str, Any]]:
@@ -277,7 +292,8 @@ def _job(loaded: LoadedPlan, only: Iterable[str]) -> Job:
 
 
 def _device(loaded: LoadedPlan, wanted: str, pick: Any) -> str:
-    return "cpu" if loaded.plan.subject.predictions is not None else str(pick(wanted))
+    spec = loaded.plan.subject
+    return "cpu" if spec.predictions is not None or spec.endpoint is not None else str(pick(wanted))
 
 
 def _surroundings(cache: PathLike | None, progress: bool) -> Surroundings:

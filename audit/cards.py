@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from fine_tune.predictions import MISSING, PredictionsMeta, feature_names
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 LIBRARIES = (
     "torch", "transformers", "tokenizers", "datasets", "peft", "numpy", "scipy", "pyarrow", "scikit-learn", "fairlearn",
-    "captum", "textattack", "opacus",
+    "captum", "textattack", "opacus", "pillow",
 )  # fmt: skip
 _FEW_LABELS = 1000
 
@@ -94,24 +95,36 @@ def recount(card: DataCard, predictions: pa.Table) -> DataCard:
     features = []
     for name in feature_names(predictions):
         old = next((f for f in card.features if f.name == name), FeatureCard(name=name, values={}))
-        values = predictions[f"group_{name}"].to_pylist()
-        missing = sum(v is None or (old.missing_is == "own" and v == MISSING) for v in values)
-        counted = _counted([v for v in values if v is not None])
+        found = _tally(predictions[f"group_{name}"])
+        missing = found.pop(None, 0) + (found.get(MISSING, 0) if old.missing_is == "own" else 0)
+        counted = _counted({v: n for v, n in found.items() if v is not None})
         features.append(old.model_copy(update={"values": counted, "missing": missing}))
     columns = predictions.column_names
-    labels = predictions["label"].to_pylist() if "label" in columns else []
+    labels = _tally(predictions["label"]) if "label" in columns else {}
     meta = PredictionsMeta.of(predictions)
-    counted = dict.fromkeys(meta.classes, 0) | _counted([v for v in labels if v is not None])
+    counted = dict.fromkeys(meta.classes, 0) | _counted({v: n for v, n in labels.items() if v is not None})
     return card.model_copy(
         update={
-            "rows": len(set(predictions["row_id"].to_pylist())),
+            "rows": _distinct(predictions["row_id"]),
             "labels": counted if any(counted.values()) else {},
             "features": tuple(features),
-            "clusters": len(set(predictions["cluster"].to_pylist())) if "cluster" in columns else None,
+            "clusters": _distinct(predictions["cluster"]) if "cluster" in columns else None,
             "truncated": meta.truncated or 0,
         }
     )
 
 
-def _counted(values: list[str]) -> dict[str, int]:
+def _tally(column: pa.ChunkedArray) -> dict[str | None, int]:
+    """How often each value occurs, None too; counted in arrow, as a million rows would be a million objects here."""
+    pairs = column.value_counts()
+    return dict(zip(pairs.field("values").to_pylist(), pairs.field("counts").to_pylist(), strict=True))
+
+
+def _distinct(column: pa.ChunkedArray) -> int:
+    import pyarrow.compute as pc
+
+    return int(pc.count_distinct(column, mode="all").as_py())
+
+
+def _counted(values: Iterable[str] | Mapping[str, int]) -> dict[str, int]:
     return dict(sorted(Counter(values).items(), key=lambda kv: (-kv[1], kv[0])))

@@ -91,18 +91,22 @@ def fine_tune(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A YAML file with `recipe` and `data.train`.")],
     out: Annotated[Path, typer.Option(help="Where the checkpoint goes.")],
     device: Device = "auto",
+    resume: Annotated[bool, typer.Option(help="Take up what an earlier call left unfinished.")] = True,
 ) -> None:
     """Train, and leave a checkpoint with its record."""
     from audit.plan import load_fine_tune, model_place
     from audit.subjects import pick_device
     from fine_tune.data import AuditData
+    from fine_tune.processes import is_main
     from fine_tune.train import fine_tune as train
 
     spec = load_fine_tune(recipe).value
     data = AuditData.load(spec.data.train, base_dir=recipe.parent, seed=spec.recipe.seed)
     base = model_place(spec.recipe.base, recipe.parent)
-    train(spec.recipe.model_copy(update={"base": base}), data, out, device=pick_device(device), progress=True)
-    typer.echo(f"Checkpoint: {out}")
+    asked = spec.recipe.model_copy(update={"base": base})
+    train(asked, data, out, device=pick_device(device), progress=True, resume=resume)
+    if is_main():
+        typer.echo(f"Checkpoint: {out}")
 
 
 @app.command()
@@ -238,6 +242,25 @@ def probes(
     infos = [cls.info for cls in discover().values()]
     rows = [(i.id, str(i.asks), ", ".join(i.needs), available(i)) for i in infos]
     print_table(("id", "asks", "needs", "available here"), rows)
+
+
+@app.command()
+def init(
+    checkpoint: Annotated[str, typer.Argument(metavar="CHECKPOINT", help="A checkpoint, or a table of predictions.")],
+    data: Annotated[str, typer.Argument(metavar="DATA", help="A csv, json, jsonl or parquet file with rows.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where plan.yaml and policy.yaml go.")] = Path(),
+    input: Annotated[str | None, typer.Option(metavar="COLUMN", help="The column that the model reads.")] = None,
+) -> None:
+    """Look at a model and its data, and write a first plan and policy."""
+    from audit.first_plan import write_first_plan
+    from audit.tables import printable
+
+    first = write_first_plan(checkpoint, data, out, input=input)
+    for note in first.notes:
+        typer.echo(printable(note))
+    typer.echo(f"Plan: {first.plan}")
+    typer.echo(f"Policy: {first.policy} (every threshold is an example: set your own)")
+    typer.echo(f"Next: plumbline run {first.plan} --out RUN")
 
 
 @app.command()

@@ -23,7 +23,7 @@ from probes.errors import ProbeError
 from probes.evidence import Plain
 from probes.probe import Probe
 from probes.registry import create, discover
-from probes.subject import PredictionsSpec
+from probes.subject import EndpointSpec, PredictionsSpec
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"\S")]
 Instance = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=100)]
@@ -37,13 +37,14 @@ Predictions = Annotated[PredictionsSpec, BeforeValidator(_table, json_schema_inp
 
 
 class SubjectSpec(Plain):
-    """What is examined: exactly one of ``checkpoint``, ``recipe`` and ``predictions``.
+    """What is examined: exactly one of ``checkpoint``, ``recipe``, ``predictions`` and ``endpoint``.
 
     Attributes:
         checkpoint: a folder, relative to the plan, or a hub id.
         recipe: trains first, and examines what came out.
         save_to: where a recipe leaves its checkpoint, relative to the plan; None keeps it in the cache.
         predictions: a table of what a model said; a path alone is short for its ``source``.
+        endpoint: a model behind HTTP that speaks JSON.
         task: Hugging Face name of the task; None takes the checkpoint's, or text-classification.
         threshold: score of ``positive`` from which it is predicted, in [0, 1]; None takes the largest score.
         positive: the class that ``threshold`` is about.
@@ -54,6 +55,7 @@ class SubjectSpec(Plain):
     recipe: Recipe | None = None
     save_to: Name | None = None
     predictions: Predictions | None = None
+    endpoint: EndpointSpec | None = None
     task: str | None = None
     threshold: float | None = Field(default=None, ge=0, le=1)
     positive: str | None = None
@@ -61,7 +63,7 @@ class SubjectSpec(Plain):
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
-        kinds = ("checkpoint", "recipe", "predictions")
+        kinds = ("checkpoint", "recipe", "predictions", "endpoint")
         given = [k for k in kinds if getattr(self, k) is not None]
         if len(given) != 1:
             seen = (

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from audit.errors import PlanError
 from audit.store import Store, key_of
 from fine_tune.data import AuditData
+from fine_tune.tasks import find_task
 from probes.subject import Subject
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def training_folder(loaded: LoadedPlan, store: Store) -> tuple[Path, AuditData]:
     train = AuditData.load(plan.data.train, base_dir=loaded.base_dir, seed=plan.seed)
     if plan.subject.save_to:
         return loaded.base_dir / plan.subject.save_to, train
-    key = key_of("checkpoint/1", plan.subject.recipe.model_dump(mode="json"), train.digest)
+    key = key_of("checkpoint/1", plan.subject.recipe.weighty.model_dump(mode="json"), train.digest)
     return store.checkpoint_folder(key), train
 
 
@@ -70,7 +71,7 @@ def open_subject(loaded: LoadedPlan, workshop: Workshop) -> Subject:
     Raises:
         InputError: data, checkpoint or recipe cannot be used; nothing has been measured yet.
     """
-    from probes.subject import CheckpointSubject, PredictionsSubject
+    from probes.subject import CheckpointSubject, EndpointSubject, PredictionsSubject
 
     spec = loaded.plan.subject
     data = open_audit_data(loaded)
@@ -80,19 +81,30 @@ def open_subject(loaded: LoadedPlan, workshop: Workshop) -> Subject:
         return subject
     if data is None:
         raise PlanError("the plan names no data to audit on", expected="data.audit", where=str(loaded.path))
+    if spec.endpoint is not None:
+        refuse_one_class(data, spec.endpoint.classes)
+        return EndpointSubject(
+            spec.endpoint, data, task=spec.task, threshold=spec.threshold, positive=spec.positive
+        )  # fmt: skip
     checkpoint = _checkpoint(loaded, workshop)
-    refuse_one_class(data, checkpoint.classes)
+    refuse_one_class(data, checkpoint.classes, find_task(checkpoint.task).labels(data))
     return CheckpointSubject(checkpoint, data, threshold=spec.threshold, positive=spec.positive)
 
 
-def refuse_one_class(data: AuditData, classes: Sequence[str]) -> None:
+def refuse_one_class(data: AuditData, classes: Sequence[str], labels: Sequence[str | None] | None = None) -> None:
     """Labels that are there must be of two classes at least, or nearly every figure would have no value.
+
+    Args:
+        data: what is audited on.
+        classes: the model's.
+        labels: of every unit, where the task reads them off the data's; the data's own if None.
 
     Raises:
         DataError: they are not, or are no classes of the model.
     """
-    if any(label is not None for label in data.labels):
-        data.require_labels(classes)
+    units = data.labels if labels is None else labels
+    if any(label is not None for label in units):
+        data.require_labels(classes, units)
 
 
 def _checkpoint(loaded: LoadedPlan, workshop: Workshop) -> Checkpoint:

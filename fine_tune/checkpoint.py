@@ -19,6 +19,7 @@ from fine_tune.checkpoint_files import (
     PICKLES,
     check_weights,
     count_parameters,
+    has_no_weights,
     list_files,
     locate,
     read_config,
@@ -45,6 +46,7 @@ class Checkpoint:
         config: the content of ``config.json``.
         ignored_files: pickles in the folder, which are never opened.
         trust_remote_code: code in the folder may run.
+        untrained: there are no weights, only an architecture to train from scratch.
     """
 
     name: str
@@ -53,15 +55,24 @@ class Checkpoint:
     ignored_files: tuple[str, ...]
     trust_remote_code: bool = False
     asked_task: str | None = None
+    untrained: bool = False
 
     @classmethod
-    def open(cls, name: str | Path, *, task: str | None = None, trust_remote_code: bool = False) -> Checkpoint:
+    def open(
+        cls,
+        name: str | Path,
+        *,
+        task: str | None = None,
+        trust_remote_code: bool = False,
+        architecture: bool = False,
+    ) -> Checkpoint:
         """Find and check a checkpoint; the weights are not loaded yet.
 
         Args:
             name: a folder, a hub id (downloaded if need be), or an id that an installed package bundles.
             task: Hugging Face name of the task; read off the configuration if None.
             trust_remote_code: allow code that comes with the model.
+            architecture: take a folder with a configuration and no weights too, as a base to train from scratch.
 
         Raises:
             CheckpointError: nothing there, the hub cannot be reached, pickled, truncated or missing weights, a link
@@ -77,10 +88,12 @@ class Checkpoint:
                 fix="read that code; if you trust it, set trust_remote_code: true, and the report will say so",
             )
         ignored = tuple(f for f in list_files(folder) if any(fnmatch(Path(f).name, p) for p in PICKLES))
-        check_weights(folder, ignored)
+        untrained = architecture and has_no_weights(folder, ignored)
+        if not untrained:
+            check_weights(folder, ignored)
         found = cls(
             name=str(name), folder=folder, config=config, ignored_files=ignored,
-            trust_remote_code=trust_remote_code, asked_task=task,
+            trust_remote_code=trust_remote_code, asked_task=task, untrained=untrained,
         )  # fmt: skip
         if task is not None:
             from fine_tune.tasks import find_task

@@ -146,6 +146,13 @@ def read_config(folder: Path) -> dict[str, Any]:
     return body
 
 
+def has_no_weights(folder: Path, pickles: tuple[str, ...]) -> bool:
+    """Whether the folder holds weights of no kind, whole, damaged or pickled: a configuration alone."""
+    names = list_files(folder)
+    pickled = any(fnmatch(f, p) for f in pickles for p in PICKLED_WEIGHTS)
+    return not pickled and not any(n == INDEX or n.endswith((".safetensors", ".h5", ".msgpack")) for n in names)
+
+
 def check_weights(folder: Path, pickles: tuple[str, ...]) -> None:
     """Check that the weights are whole safetensors files; ``pickles`` are named if there are none.
 

@@ -10,12 +10,14 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from json.encoder import encode_basestring
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fine_tune.errors import DataError
+from fine_tune.media import read_files
 from fine_tune.predictions import MISSING
 from fine_tune.roles import (
     DataSpec,
@@ -27,7 +29,7 @@ from fine_tune.roles import (
     class_names,
     content_digest,
 )
-from fine_tune.sources import HUB, Columns, dataset_columns, read_hub, read_lines, read_path
+from fine_tune.sources import HUB, Columns, dataset_columns, read_hub, read_lines, read_path, take
 
 if TYPE_CHECKING:
     import datasets
@@ -142,8 +144,8 @@ class AuditData:
         names = sorted(parts)
         head = {"columns": names, "missing_group": self.missing_group, "rows": len(self)}
         hashed = hashlib.sha256(canonical(head).encode())
-        for row in zip(*(parts[name] for name in names), strict=True):
-            hashed.update(b"\n" + canonical(row).encode())
+        for cells in zip(*(map(_cell, parts[name]) for name in names), strict=True):
+            hashed.update(f"\n[{','.join(cells)}]".encode())
         return hashed.hexdigest()
 
     @property
@@ -225,13 +227,18 @@ class AuditData:
         chosen = list(indices)
         return self._with(columns={name: [values[i] for i in chosen] for name, values in self.columns.items()})
 
-    def require_labels(self, classes: Sequence[str] | None = None) -> None:
+    def require_labels(self, classes: Sequence[str] | None = None, labels: Sequence[str | None] | None = None) -> None:
         """Check that labels can be compared with.
+
+        Args:
+            classes: what they may be; anything if None.
+            labels: of every unit, where a task reads several off a row; one a row if None.
 
         Raises:
             DataError: no labels, one class only, or labels outside ``classes``; both sides are listed.
         """
-        found = Counter(label for label in self.labels if label is not None)
+        given = self.labels if labels is None else labels
+        found = Counter(label for label in given if label is not None)
         if not found:
             raise DataError(f"{self.name} has no labels", expected="data whose `label` names a column with values")
         if classes is not None:
@@ -257,17 +264,34 @@ class AuditData:
         return AuditData(**(kept | changes))
 
 
+def _cell(value: Any) -> str:
+    """What `canonical` gives, without its price for the two kinds of value that most cells are."""
+    if value is None:
+        return "null"
+    return encode_basestring(value) if isinstance(value, str) else canonical(value)
+
+
 def _read(spec: DataSpec, base_dir: Path) -> tuple[Columns, str]:
     root = os.environ.get(DATA_VARIABLE, "")
     if root and spec.local is not None:
         if isinstance(spec.local, str):
-            return read_path(Path(root) / spec.local, keep_codes=_codes(spec)), spec.local
+            path = Path(root) / spec.local
+            return _with_files(read_path(path, keep_codes=_codes(spec)), spec, path), spec.local
         return read_lines({c: Path(root) / p for c, p in spec.local.items()}), ", ".join(spec.local.values())
     if spec.source.startswith(HUB):
         columns = read_hub(spec.source, config=spec.config, split=spec.split, keep_codes=_codes(spec))
         return columns, spec.source
     path = base_dir / Path(spec.source).expanduser()
-    return read_path(path, split=spec.split, keep_codes=_codes(spec)), spec.source
+    return _with_files(read_path(path, split=spec.split, keep_codes=_codes(spec)), spec, path), spec.source
+
+
+def _with_files(columns: Columns, spec: DataSpec, path: Path) -> Columns:
+    """The columns, with the content of files in place of their names where the plan says so."""
+    if not spec.files or spec.input is None:
+        return columns
+    names = take(columns, spec.input, "input", str(path))
+    folder = path if path.is_dir() else path.parent
+    return {**columns, spec.input: read_files(names, folder, str(path))}
 
 
 def _codes(roles: Roles) -> tuple[str, ...]:

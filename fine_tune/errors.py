@@ -5,6 +5,7 @@
         DataError                          rows, columns, roles, labels
         CheckpointError                    weights, tokenizer, label names
         RecipeError                        what training was asked to do
+          DivergenceError                  the training ended in weights that are not finite
 
 Each room adds its own branches in its own ``errors.py``.
 """
@@ -61,3 +62,7 @@ class CheckpointError(InputError):
 
 class RecipeError(InputError):
     """A recipe asks for something that cannot be done."""
+
+
+class DivergenceError(RecipeError):
+    """Training ended in weights that are not finite."""

@@ -5,16 +5,30 @@ the same training gives the same record.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
-from typing import Any, Literal, Self
+from itertools import product
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from fine_tune.errors import RecipeError
 
-Method = Literal["full", "head", "lora"]
+Method = Literal["full", "head", "bias", "lora", "adalora"]
+Schedule = Literal[
+    "linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup", "inverse_sqrt",
+    "cosine_with_min_lr", "warmup_stable_decay",
+]  # fmt: skip
 
-LEARNING_RATES: dict[Method, float] = {"full": 5e-5, "head": 1e-3, "lora": 5e-4}
+LEARNING_RATES: dict[Method, float] = {"full": 5e-5, "head": 1e-3, "bias": 1e-3, "lora": 5e-4, "adalora": 1e-3}
+UNMERGED = ("prefix", "prompt")
+SEARCHABLE = (
+    "learning_rate", "batch_size", "epochs", "steps", "weight_decay", "warmup_ratio", "schedule", "dropout",
+    "label_smoothing", "class_weights", "method", "lora_r", "lora_alpha", "lora_dropout",
+)  # fmt: skip
+MOST_TRIALS = 100
+
+Value = str | int | float | None
 
 
 class _Closed(BaseModel):
@@ -27,20 +41,40 @@ class Recipe(_Closed):
     Attributes:
         base: the model to start from: a folder or a hub id.
         task: Hugging Face name of the task.
-        method: ``full`` trains every weight, ``head`` the newly added layers alone, ``lora`` low-rank additions, which
-            are merged into the weights afterwards.
+        method: which weights move. ``full``: every one. ``head``: the newly added layers. ``bias``: the biases and the
+            newly added layers (BitFit; Ben Zaken et al., 2022). ``lora``, ``adalora``: low-rank additions to the
+            linear layers (Hu et al., 2021; Zhang et al., 2023) and the newly added layers; the additions are merged
+            into the weights afterwards. Prefix and prompt tuning are refused: they can't be merged.
         seed: of everything random.
         epochs, steps: how long; one of them, three epochs if neither is given.
         learning_rate: the method's usual one if None, see `LEARNING_RATES`.
-        batch_size: rows a step.
+        schedule: how the learning rate moves after the warm-up, by transformers' name.
+        schedule_options: what the schedule needs besides, such as ``num_cycles`` or ``min_lr``.
+        warmup_ratio: share of the steps over which the learning rate grows; ``constant`` ignores it.
+        batch_size: rows a step, over all processes together.
+        gradient_accumulation: pieces that a step's rows are computed in, one after another, to save memory. A step
+            still sees ``batch_size`` rows.
+        gradient_checkpointing: compute activations twice instead of keeping them, to save memory.
+        precision: what the arithmetic runs in; the weights stay float32. ``fp16`` needs an accelerator.
+        compile: compile the model first; faster in long trainings, and numbers may differ in their last digits.
         weight_decay: of AdamW.
-        warmup_ratio: share of the steps over which the learning rate grows; it then falls linearly to zero.
+        dropout: sets each dropout rate of the model; the base's own if None.
+        label_smoothing: share of each label that is spread over all classes (Szegedy et al., 2016).
+        class_weights: what a row of each class counts: ``balanced`` for the inverse of its share of the training rows,
+            or a number for each class.
+        sample_weights: count each row as much as the data's ``weight`` role says, where it has that role. The product
+            with the class weights is scaled to a mean of one over the training rows.
         max_length: tokens an input is cut to; the model's own limit if None.
-        validation_share: share of the rows held out, by cluster where the data has clusters; if None, 0.1 with
-            early stopping and 0 without.
+        holdout: share of the rows, drawn at random one by one, that is kept away from training and validation, so
+            that membership tests have rows that the model has never seen.
+        validation_share: share of the remaining rows held out for validation, by cluster where the data has clusters;
+            if None, 0.1 with early stopping or a search and 0 without.
         early_stopping: evaluations without a lower validation loss after which training stops and the best weights
             are taken; None trains to the end and takes the last.
-        lora_r, lora_alpha, lora_dropout: rank, scale and dropout of ``lora`` (Hu et al., 2021).
+        lora_r, lora_alpha, lora_dropout: rank, scale and dropout of ``lora`` and ``adalora``.
+        search: values to try, by field; every combination is trained, and the one of the lowest validation loss kept.
+        report_to: trackers, by transformers' names, such as ``tensorboard``, ``mlflow`` or ``wandb``. They change no
+            weight and are no part of `digest`.
         trust_remote_code: run code that comes with the base model.
     """
 
@@ -51,16 +85,39 @@ class Recipe(_Closed):
     epochs: float | None = Field(default=None, gt=0)
     steps: int | None = Field(default=None, ge=1)
     learning_rate: float | None = Field(default=None, gt=0)
-    batch_size: int = Field(default=32, ge=1)
-    weight_decay: float = Field(default=0.01, ge=0)
+    schedule: Schedule = "linear"
+    schedule_options: dict[str, int | float | str] = Field(default_factory=dict)
     warmup_ratio: float = Field(default=0.1, ge=0, le=1)
+    batch_size: int = Field(default=32, ge=1)
+    gradient_accumulation: int = Field(default=1, ge=1)
+    gradient_checkpointing: bool = False
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    compile: bool = False
+    weight_decay: float = Field(default=0.01, ge=0)
+    dropout: float | None = Field(default=None, ge=0, lt=1)
+    label_smoothing: float = Field(default=0, ge=0, lt=1)
+    class_weights: Literal["balanced"] | dict[str, Annotated[float, Field(gt=0)]] | None = None
+    sample_weights: bool = True
     max_length: int | None = Field(default=None, ge=2)
+    holdout: float = Field(default=0, ge=0, lt=1)
     validation_share: float | None = Field(default=None, ge=0, lt=1)
     early_stopping: int | None = Field(default=None, ge=1)
     lora_r: int = Field(default=8, ge=1)
     lora_alpha: float = Field(default=16, gt=0)
     lora_dropout: float = Field(default=0.05, ge=0, lt=1)
+    search: dict[str, tuple[Value, ...]] = Field(default_factory=dict)
+    report_to: tuple[str, ...] = ()
     trust_remote_code: bool = False
+
+    @field_validator("method", mode="before")
+    @classmethod
+    def _mergeable(cls, value: Any) -> Any:
+        if value in UNMERGED:
+            raise ValueError(
+                f"{value} tuning learns inputs, not weights; it can't be merged, so from_pretrained would load the"
+                " model without it; use lora, adalora, bias or head"
+            )
+        return value
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -68,6 +125,17 @@ class Recipe(_Closed):
             raise ValueError("give epochs or steps, not both")
         if self.early_stopping is not None and self.validation_share == 0:
             raise ValueError("early_stopping needs a validation_share above 0")
+        if self.batch_size % self.gradient_accumulation and "batch_size" not in self.search:
+            raise ValueError(
+                f"a batch of {self.batch_size} rows cannot be split into {self.gradient_accumulation} equal pieces;"
+                " gradient_accumulation must divide batch_size"
+            )
+        if self.holdout + self.held_out >= 1:
+            raise ValueError("holdout and validation_share leave nothing to train on")
+        if self.search:
+            if self.validation_share == 0:
+                raise ValueError("search needs a validation_share above 0")
+            self.trials()
         return self
 
     @classmethod
@@ -85,6 +153,22 @@ class Recipe(_Closed):
                 "the recipe cannot be used: " + "; ".join(said), expected=f"keys among {', '.join(cls.model_fields)}"
             ) from None
 
+    def trials(self) -> list[tuple[dict[str, Value], Recipe]]:
+        """Each combination of `search` and the recipe that trains it, in the order written.
+
+        Raises:
+            ValueError: a field can't be searched, has no values, or a combination is no recipe.
+        """
+        unknown = [name for name in self.search if name not in SEARCHABLE]
+        if unknown:
+            raise ValueError(f"search cannot vary {', '.join(unknown)}; it can vary {', '.join(SEARCHABLE)}")
+        count = math.prod(len(values) for values in self.search.values())
+        if not 1 <= count <= MOST_TRIALS:
+            raise ValueError(f"search asks for {count} trials; give 1 to {MOST_TRIALS}")
+        own = self.model_dump(exclude={"search"}) | {"validation_share": self.held_out}
+        combinations = [dict(zip(self.search, values, strict=True)) for values in product(*self.search.values())]
+        return [(chosen, Recipe.model_validate(own | chosen)) for chosen in combinations]
+
     @property
     def rate(self) -> float:
         """The learning rate, given or usual."""
@@ -92,15 +176,20 @@ class Recipe(_Closed):
 
     @property
     def held_out(self) -> float:
-        """The share of the rows that is held out, given or usual."""
+        """The share of the rows that is held out for validation, given or usual."""
         if self.validation_share is not None:
             return self.validation_share
-        return 0.0 if self.early_stopping is None else 0.1
+        return 0.1 if self.early_stopping is not None or self.search else 0.0
+
+    @property
+    def weighty(self) -> Recipe:
+        """This recipe without what changes no weight."""
+        return self.model_copy(update={"report_to": ()})
 
     @property
     def digest(self) -> str:
-        """sha256 over every field."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+        """sha256 over every field that changes the weights."""
+        return hashlib.sha256(self.weighty.model_dump_json().encode()).hexdigest()
 
 
 class DataNote(_Closed):
@@ -119,16 +208,41 @@ class HistoryPoint(_Closed):
     validation_loss: float | None = None
 
 
+class WeightNote(_Closed):
+    """How rows were weighted.
+
+    Attributes:
+        classes: weight of a row by its class, before scaling; empty where classes counted alike.
+        by_row: the data's ``weight`` role counted.
+        effective_rows: Kish's effective sample size, (sum of weights)^2 / sum of squares.
+    """
+
+    classes: dict[str, float] = Field(default_factory=dict)
+    by_row: bool
+    effective_rows: float
+
+
+class Trial(_Closed):
+    """One combination of a search: what was tried, and what came out. `weights` is `Checkpoint.weights_digest`."""
+
+    values: dict[str, Value]
+    validation_loss: float | None
+    steps: int
+    weights: str
+
+
 class TrainingRecord(_Closed):
     """What training did; it lies beside the weights as ``training_record.json``.
 
     Attributes:
         recipe: what was asked.
         base_digest: of the model that it started from.
+        from_scratch: that model was an architecture without weights; every weight was drawn at random.
         data: what it was given.
         classes: in the order of the outputs.
         training_ids, validation_ids: row ids of both parts.
-        ids_digest: sha256 over both lists.
+        holdout_ids: row ids that `Recipe.holdout` kept away from both.
+        ids_digest: sha256 over these lists.
         seeds: by purpose.
         versions: of the libraries that decide the numbers.
         device: kind of device, such as ``cpu``.
@@ -138,15 +252,21 @@ class TrainingRecord(_Closed):
         best_step: the step whose weights were kept, if early stopping chose it.
         final_loss, validation_loss: mean training loss of the last report; validation loss of the kept weights.
         history: losses along the way.
+        processes: how many trained together.
+        weighting: how rows were weighted; None where all counted alike.
+        trials: every combination of a search, in order.
+        kept_trial: which of them, from 0, these weights are; the record's other figures are that trial's.
     """
 
     schema_: Literal["plumbline.training/v1"] = Field(default="plumbline.training/v1", alias="schema")
     recipe: Recipe
     base_digest: str
+    from_scratch: bool = False
     data: DataNote
     classes: tuple[str, ...]
     training_ids: tuple[str, ...]
     validation_ids: tuple[str, ...]
+    holdout_ids: tuple[str, ...] = ()
     ids_digest: str
     seeds: dict[str, int]
     versions: dict[str, str]
@@ -159,13 +279,19 @@ class TrainingRecord(_Closed):
     final_loss: float | None = None
     validation_loss: float | None = None
     history: tuple[HistoryPoint, ...] = ()
+    processes: int = 1
+    weighting: WeightNote | None = None
+    trials: tuple[Trial, ...] = ()
+    kept_trial: int | None = None
 
     def same_request(self, recipe: Recipe, base_digest: str, data_digest: str) -> bool:
         """Whether this record answers the same request: recipe, base weights and data."""
-        return (self.recipe, self.base_digest, self.data.digest) == (recipe, base_digest, data_digest)
+        made = (self.recipe.weighty, self.base_digest, self.data.digest)
+        return made == (recipe.weighty, base_digest, data_digest)
 
 
-def ids_digest(training: Sequence[str], validation: Sequence[str]) -> str:
-    """sha256 over the ids of both parts, in order."""
-    body = "\n".join(("training", *training, "validation", *validation))
+def ids_digest(training: Sequence[str], validation: Sequence[str], holdout: Sequence[str] = ()) -> str:
+    """sha256 over the ids of the parts, in order; a part that is empty and comes last leaves no trace."""
+    last = ("holdout", *holdout) if holdout else ()
+    body = "\n".join(("training", *training, "validation", *validation, *last))
     return hashlib.sha256(body.encode()).hexdigest()

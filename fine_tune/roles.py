@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import io
 import json
 import math
 import re
@@ -82,6 +83,7 @@ class DataSpec(Roles):
         config: configuration of a hub dataset, if ``source`` does not name it.
         name: what the report calls the data; the source otherwise.
         sample: keep this many rows, drawn without replacement; all of them if there are fewer.
+        files: the input column holds names of files, below the folder of the source; what they hold is the input.
     """
 
     source: str
@@ -90,6 +92,7 @@ class DataSpec(Roles):
     config: str | None = None
     name: str | None = None
     sample: int | None = Field(default=None, ge=1)
+    files: bool = False
 
 
 def by_role(columns: Columns, roles: Roles, where: str) -> dict[str, list[Any]]:
@@ -215,7 +218,7 @@ def _rows(indices: Sequence[int]) -> str:
 
 
 def _inputs(values: list[Any], where: str) -> list[Any]:
-    kept = [v if isinstance(v, dict | list | bytes) else as_text(v) for v in values]
+    kept = [_input(v, i, where) for i, v in enumerate(values)]
     empty = [i for i, v in enumerate(kept) if v is None]
     if empty:
         raise DataError(
@@ -225,13 +228,31 @@ def _inputs(values: list[Any], where: str) -> list[Any]:
     return kept
 
 
+def _input(value: Any, row: int, where: str) -> Any:
+    if isinstance(value, dict | list | bytes | np.ndarray):
+        return value
+    if not type(value).__module__.startswith("PIL."):
+        return as_text(value)
+    kept = io.BytesIO()
+    try:
+        value.save(kept, format="PNG")
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"row {row} is an image of mode {value.mode}, which PNG cannot hold: {error}",
+            expected="grey or colour images",
+            fix='convert it first: image.convert("RGB")',
+            where=where,
+        ) from None
+    return kept.getvalue()
+
+
 def _ids(values: list[Any], where: str) -> list[str]:
     ids = as_texts(values)
     absent = [i for i, v in enumerate(ids) if v is None]
     if absent:
         raise DataError(f"no id in {_rows(absent)}, counted from 0", expected="an id in every row", where=where)
-    doubled = [name for name, times in Counter(ids).items() if times > 1]
-    if doubled:
+    if len(set(ids)) < len(ids):
+        doubled = [name for name, times in Counter(ids).items() if times > 1]
         rows = [i for i, v in enumerate(ids) if v == doubled[0]]
         raise DataError(
             f"{len(doubled)} ids occur more than once, such as {doubled[0]!r} in {_rows(rows)}",

@@ -12,14 +12,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fine_tune.errors import DataError
+from fine_tune.media import embedded, nearby
 
 if TYPE_CHECKING:
     import datasets
+    import pyarrow as pa
 
 Columns = dict[str, Sequence[Any]]
 
 SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet")
 HUB = "hub:"
+_PIECE = 1 << 16
 
 
 def read_path(path: Path, *, split: str | None = None, keep_codes: Iterable[str] = ()) -> Columns:
@@ -36,7 +39,7 @@ def read_path(path: Path, *, split: str | None = None, keep_codes: Iterable[str]
     if path.is_dir():
         return dataset_columns(_from_disk(path, split), where=str(path), keep_codes=keep_codes)
     if not path.exists():
-        raise DataError(f"no data at {path}", expected="a file or folder that exists", fix=_nearby(path))
+        raise DataError(f"no data at {path}", expected="a file or folder that exists", fix=nearby(path))
     suffix = path.suffix.lower()
     readers = {
         ".csv": lambda: _delimited(path, ","),
@@ -77,7 +80,7 @@ def read_lines(files: Mapping[str, Path]) -> Columns:
     columns: Columns = {}
     for name, path in files.items():
         if not path.is_file():
-            raise DataError(f"no file for column {name!r}", expected="a text file", fix=_nearby(path), where=str(path))
+            raise DataError(f"no file for column {name!r}", expected="a text file", fix=nearby(path), where=str(path))
         try:
             lines = path.read_bytes().decode("utf-8").split("\n")
         except UnicodeDecodeError as error:
@@ -122,7 +125,9 @@ def read_hub(source: str, *, config: str | None, split: str | None, keep_codes: 
 
 
 def dataset_columns(dataset: datasets.Dataset, *, where: str = "", keep_codes: Iterable[str] = ()) -> Columns:
-    """Every column of a `datasets.Dataset`; ClassLabel codes become names, except in ``keep_codes``."""
+    """Every column of a `datasets.Dataset`; ClassLabel codes become names, except in ``keep_codes``, and images and
+    sounds the bytes of their files.
+    """
     import datasets
 
     if not len(dataset):
@@ -133,6 +138,8 @@ def dataset_columns(dataset: datasets.Dataset, *, where: str = "", keep_codes: I
         if isinstance(feature, datasets.Image | datasets.Audio):
             plain = plain.cast_column(name, type(feature)(decode=False))
         values = list(plain[name])
+        if isinstance(feature, datasets.Image | datasets.Audio):
+            values = embedded(values, name, where)
         if isinstance(feature, datasets.ClassLabel) and name not in keep_codes:
             values = [None if v is None or v < 0 else feature.int2str(v) for v in values]
         out[name] = values
@@ -237,7 +244,31 @@ def _parquet(path: Path) -> Columns:
             expected="a whole parquet file",
             where=str(path),
         ) from None
-    return {name: table.column(name).to_pylist() for name in table.column_names}
+    out: Columns = {}
+    for name in table.column_names:
+        values, kind = _values(table.column(name)), table.schema.field(name).type
+        # The form in which `datasets` keeps images and sounds.
+        media = pa.types.is_struct(kind) and {f.name for f in kind} == {"bytes", "path"}
+        out[name] = embedded(values, name, str(path)) if media else values
+    return out
+
+
+def _values(column: pa.ChunkedArray) -> Sequence[Any]:
+    """A column's values, without an object for each: equal texts are one text, and whole floats stay an array."""
+    import pyarrow as pa
+
+    if pa.types.is_float64(column.type) and not column.null_count:
+        floats: Sequence[Any] = column.to_numpy()
+        return floats
+    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+        plain: list[Any] = column.to_pylist()
+        return plain
+    known: dict[str | None, str | None] = {}
+    out: list[str | None] = []
+    for start in range(0, len(column), _PIECE):
+        texts: list[str | None] = column.slice(start, _PIECE).to_pylist()
+        out += texts if len(known) > _PIECE // 2 else [known.setdefault(text, text) for text in texts]
+    return out
 
 
 def _from_disk(path: Path, split: str | None) -> datasets.Dataset:
@@ -275,13 +306,6 @@ def _only_split(columns: Columns, split: str, path: Path) -> Columns:
         known = ", ".join(sorted({str(m) for m in marks})[:20])
         raise DataError(f"no row has split {split!r}", expected=f"one of {known}", where=str(path))
     return {name: [values[i] for i in rows] for name, values in columns.items()}
-
-
-def _nearby(path: Path) -> str:
-    if not path.parent.is_dir():
-        return f"the folder {path.parent} does not exist either"
-    close = difflib.get_close_matches(path.name, [p.name for p in path.parent.iterdir()], n=1)
-    return f"did you mean {close[0]!r}?" if close else "check the path; it is relative to the file that names it"
 
 
 def first_line(error: BaseException) -> str:

@@ -170,9 +170,18 @@ def _clusters(table: pa.Table) -> Int | None:
     name = "cluster" if "cluster" in table.column_names else "row_id"
     if name not in table.column_names:
         return None
+    if _all_differ(table.column(name)):
+        return None
     codes, names = _encode(table.column(name))
     alone = codes < 0
     codes[alone] = len(names) + np.arange(int(alone.sum()))
-    if len(np.unique(codes)) == len(codes):
-        return None
     return codes
+
+
+def _all_differ(column: Any) -> bool:
+    """Whether no value occurs twice; asked of arrow, as names are not needed where every row stands alone."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    present = len(column) - column.null_count
+    return bool(pc.count_distinct(column.cast(pa.string()), mode="only_valid").as_py() == present)

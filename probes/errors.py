@@ -3,6 +3,8 @@
 PlumblineError
   InputError                  exit 2
     ProbeError                         a probe is unknown, or its options are wrong
+    SubjectError                       a subject cannot be opened or asked, or gave answers that cannot be used
+      EndpointError                    an endpoint did not answer, or not in time, or the budget of requests is used up
   Unavailable                          a probe cannot run here: becomes `not_applicable`, never a pass
 """
 
@@ -13,6 +15,14 @@ from fine_tune.errors import InputError, PlumblineError
 
 class ProbeError(InputError):
     """A probe is unknown, defined twice, or its options are wrong."""
+
+
+class SubjectError(InputError):
+    """A subject cannot be opened or asked, or it gave answers that cannot be used."""
+
+
+class EndpointError(SubjectError):
+    """An endpoint did not answer, or not in time, or the budget of requests is used up."""
 
 
 class Unavailable(PlumblineError):

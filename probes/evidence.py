@@ -222,12 +222,17 @@ Cell = str | int | float | Message | None
 
 
 class Table(Plain):
-    """Rows of text and numbers. A None cell is shown as a dash."""
+    """Rows of text and numbers. A None cell is shown as a dash.
+
+    Attributes:
+        raw: positions of the columns that hold inputs from the data, which a report shows only where it may.
+    """
 
     kind: Literal["table"] = "table"
     title: Message
     columns: tuple[Message, ...]
     rows: tuple[tuple[Cell, ...], ...]
+    raw: tuple[int, ...] = ()
 
     @model_validator(mode="after")
     def _rectangular(self) -> Self:

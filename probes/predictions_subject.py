@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 Scores = npt.NDArray[np.float64]
 
 SUM_TOLERANCE = 1e-3
+_PIECE = 1 << 16
 TASK = "text-classification"
 
 
@@ -81,10 +82,10 @@ class PredictionsSubject:
         self.name = where
         if data is None:
             data = carried_data(columns, where)
-            order = list(range(len(data)))
+            units, columns = _units(columns), dict(columns)
         else:
-            order = _join(columns, data, spec)
-        columns = {name: [values[i] for i in order] for name, values in columns.items()}
+            columns = _in_order(columns, _join(columns, data, spec))
+            units = None
         scores, classes = _scores(columns, spec, meta, where)
         said = _said(columns, spec, where)
         if classes is None:
@@ -122,7 +123,8 @@ class PredictionsSubject:
         self.training: dict[str, Any] | None = None
         self.files: dict[str, str] = {}
         self.details: dict[str, str | int | float] = {"scores": "none" if scores is None else "one a class"}
-        self._table = single_unit_rows(data, said, scores, self._meta)
+        table = single_unit_rows(data, said, scores, self._meta)
+        self._table = table if units is None else _with_units(table, units)
         self.digest = subject_digest(_digest(data.row_ids, said, scores), self.task, classes, threshold, positive)
 
     @classmethod
@@ -167,6 +169,8 @@ class PredictionsSubject:
 def carried_data(columns: Mapping[str, Sequence[Any]], where: str) -> AuditData:
     """The data that a table of predictions carries in the columns of `fine_tune.predictions`; inputs are unknown.
 
+    Where an input row has several units, each is a row here, called ``<row_id>/<unit_id>``.
+
     Raises:
         DataError: a value cannot be used.
     """
@@ -175,6 +179,10 @@ def carried_data(columns: Mapping[str, Sequence[Any]], where: str) -> AuditData:
     # A feature may be called label or cluster; the mark keeps it apart from the role.
     renamed: dict[str, Sequence[Any]] = {f"role {name}": values for name, values in columns.items()}
     renamed |= {name: [None if v == MISSING else v for v in values] for name, values in features.items()}
+
+    units = _units(columns)
+    if units is not None:
+        renamed["role row_id and unit_id"] = [f"{row}/{unit}" for row, unit in zip(*units, strict=True)]
 
     def role(name: str) -> str | None:
         return f"role {name}" if any(v is not None for v in columns.get(name, ())) else None
@@ -185,13 +193,32 @@ def carried_data(columns: Mapping[str, Sequence[Any]], where: str) -> AuditData:
         cluster=role("cluster"),
         counterpart=role("counterpart"),
         weight=role("weight"),
-        id=role("row_id"),
+        id="role row_id and unit_id" if units is not None else role("row_id"),
         missing_group="own" if own else "exclude",
     )
     data = AuditData.from_columns(renamed, roles, name=where)
     if role("content"):
         data.columns["content"] = list(columns["content"])
     return data
+
+
+def _units(columns: Mapping[str, Sequence[Any]]) -> tuple[list[str | None], list[str | None]] | None:
+    """Row and unit ids as text, where some row has several units; else None."""
+    if "row_id" not in columns or "unit_id" not in columns:
+        return None
+    rows, units = as_texts(columns["row_id"]), as_texts(columns["unit_id"])
+    whole = all(row is not None and (unit or "").isdecimal() for row, unit in zip(rows, units, strict=True))
+    return (rows, units) if whole and len(set(rows)) < len(rows) else None
+
+
+def _with_units(table: pa.Table, units: tuple[list[str | None], list[str | None]]) -> pa.Table:
+    """The table with the ids of rows and units in place of the ids that stood for both."""
+    import pyarrow as pa
+
+    for i, (name, values) in enumerate((("row_id", units[0]), ("unit_id", [int(u or 0) for u in units[1]]))):
+        field = table.schema.field(name)
+        table = table.set_column(i, field, pa.array(values, type=field.type))
+    return table
 
 
 def _own_meta(path: Path) -> PredictionsMeta | None:
@@ -203,6 +230,13 @@ def _own_meta(path: Path) -> PredictionsMeta | None:
     if METADATA_KEY not in (schema.metadata or {}):
         return None
     return PredictionsMeta.of(schema.empty_table())
+
+
+def _in_order(columns: Mapping[str, Sequence[Any]], order: list[int]) -> Columns:
+    """The rows at ``order``; columns that are in order already are not copied."""
+    if order == list(range(len(next(iter(columns.values()))))):
+        return dict(columns)
+    return {name: [values[i] for i in order] for name, values in columns.items()}
 
 
 def _join(columns: Mapping[str, Sequence[Any]], data: AuditData, spec: PredictionsSpec) -> list[int]:
@@ -229,6 +263,8 @@ def _join(columns: Mapping[str, Sequence[Any]], data: AuditData, spec: Predictio
             where=where,
         )
     ids = as_texts(take(columns, column, "id", where))
+    if ids == data.row_ids:
+        return list(range(count))
     places: dict[str | None, int] = {}
     for i, name in enumerate(ids):
         if name in places:
@@ -298,6 +334,8 @@ def _scores(
 
 
 def _numbers(values: Sequence[Any], column: str, where: str) -> Scores:
+    if isinstance(values, np.ndarray) and values.dtype == np.float64:
+        return values
     out = np.empty(len(values))
     for i, value in enumerate(values):
         try:
@@ -324,7 +362,14 @@ def _said(columns: Columns, spec: PredictionsSpec, where: str) -> list[str] | No
 
 
 def _digest(ids: Sequence[str], said: Sequence[str], scores: Scores | None) -> str:
-    hashed = hashlib.sha256(canonical([list(ids), list(said)]).encode())
+    hashed = hashlib.sha256()
+    # The JSON of [ids, said], piece by piece: whole, it would be the largest object of an audit of a million rows.
+    for opening, texts in (("[[", ids), ("],[", said)):
+        hashed.update(opening.encode())
+        for start in range(0, len(texts), _PIECE):
+            piece = canonical(list(texts[start : start + _PIECE]))[1:-1]
+            hashed.update(f"{',' if start else ''}{piece}".encode())
+    hashed.update(b"]]")
     if scores is not None:
         hashed.update(np.ascontiguousarray(scores, dtype="<f8").tobytes())
     return hashed.hexdigest()

@@ -178,9 +178,10 @@ def missing_requirements(info: ProbeInfo) -> tuple[str, ...]:
 def source_digest(cls: type[Probe]) -> str:
     """Hash of the source that decides a probe's rows: its module and those of this room that it imports.
 
-    Comments and layout do not count: the syntax tree is hashed.
+    Comments and layout do not count: the syntax tree is hashed. A class that is made from something else, such as a
+    function in a notebook, adds the digest of that as ``own_source``.
     """
-    seen: dict[str, str] = {}
+    seen: dict[str, str] = {"": getattr(cls, "own_source", "")}
     _walk(cls.__module__, seen)
     joined = "".join(f"{name}\0{digest}\n" for name, digest in sorted(seen.items()))
     return hashlib.sha256(joined.encode()).hexdigest()
@@ -190,7 +191,7 @@ _OURS = ("probes", "fine_tune")
 
 
 def _walk(module: str, seen: dict[str, str]) -> None:
-    if module in seen:
+    if module in seen or not _is_module(module):
         return
     spec = importlib.util.find_spec(module)
     if spec is None or not spec.origin or not spec.origin.endswith(".py"):

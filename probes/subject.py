@@ -7,9 +7,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+from probes.callable_subject import CallableSpec, CallableSubject, EstimatorSubject
 from probes.checkpoint_subject import CheckpointSubject
+from probes.endpoint_subject import EndpointSpec, EndpointSubject
 from probes.evidence import Need
 from probes.fake_subject import FakeSubject
+from probes.model_subject import LoadedModel, ModelSubject, PipelineSubject
 from probes.predictions_subject import PredictionsSpec, PredictionsSubject
 from probes.probe import Context
 
@@ -20,14 +23,28 @@ if TYPE_CHECKING:
 
     from fine_tune.data import AuditData
 
-__all__ = ["CheckpointSubject", "FakeSubject", "PredictionsSpec", "PredictionsSubject", "Subject"]
+__all__ = [
+    "CallableSpec",
+    "CallableSubject",
+    "CheckpointSubject",
+    "EndpointSpec",
+    "EndpointSubject",
+    "EstimatorSubject",
+    "FakeSubject",
+    "LoadedModel",
+    "ModelSubject",
+    "PipelineSubject",
+    "PredictionsSpec",
+    "PredictionsSubject",
+    "Subject",
+]
 
 
 class Subject(Protocol):
     """A model, or what it said, together with the data it is examined on.
 
     Attributes:
-        kind: checkpoint, predictions, ...
+        kind: checkpoint, model, pipeline, callable, estimator, endpoint, predictions.
         name: what the user called it.
         digest: sha256 over weights (or the table), label names, threshold and decoding.
         task: the Hugging Face task name.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from probes.evidence import ImageGrid, TextPairs, TokenWeights
+from probes.evidence import Evidence, ImageGrid, Table, TextPairs, TokenWeights
 from reports.files import JSON, RESULTS, VERDICT
 from reports.record import AuditRecord, Verdict
 
@@ -39,4 +39,10 @@ def page_name(language: str) -> str:
 
 def _holds_raw_inputs(record: AuditRecord) -> bool:
     readings = [f.reading for f in record.findings if f.reading is not None]
-    return any(isinstance(e, TextPairs | TokenWeights | ImageGrid) for r in readings for e in r.evidence)
+    return any(_shows_inputs(e) for r in readings for e in r.evidence)
+
+
+def _shows_inputs(evidence: Evidence) -> bool:
+    if isinstance(evidence, Table):
+        return bool(evidence.raw)
+    return isinstance(evidence, TextPairs | TokenWeights | ImageGrid)

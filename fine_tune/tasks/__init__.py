@@ -1,7 +1,8 @@
 """One file = one task: how inputs become tensors, outputs become answers, and what a row of predictions holds.
 
 A task is found by its Hugging Face name; adding one is adding a module that holds ``TASK``. Nothing here loads torch:
-a task's module imports it inside its functions.
+a task's module imports it inside its functions. The rooms above know units, classes and scores, and leave what an input
+is, what a label says and how either is shown to the task.
 """
 
 from __future__ import annotations
@@ -52,6 +53,14 @@ class Answer:
         return cls(scores=tuple(tuple(row) for row in scores), truncated=bool(truncated), texts=tuple(texts))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """One input as a person may look at it: a text, or a small picture as PNG bytes."""
+
+    text: str = ""
+    png: bytes | None = None
+
+
 class Reader(Protocol):
     """A loaded model that answers inputs, whatever they are.
 
@@ -66,7 +75,10 @@ class Reader(Protocol):
     processor: Any
 
     def plan(self, inputs: Sequence[Any], batch_tokens: int) -> list[list[int]]:
-        """Positions of ``inputs`` by batch; the same inputs in any order give the same batches of inputs."""
+        """Positions of ``inputs`` by batch; the same inputs in any order give the same batches of inputs.
+
+        ``batch_tokens`` bounds a batch in the units that the model attends to: tokens of text, patches of an image.
+        """
         ...
 
     def answer(self, inputs: Sequence[Any]) -> list[Answer]:
@@ -81,9 +93,9 @@ class Trainable:
     Attributes:
         model: with a head for the classes, in training mode, on the CPU.
         processor: saved beside the weights.
-        examples: one a row, each with ``input_ids`` or whatever the model reads, and ``labels``.
+        examples: one a row, each with ``labels`` and what `collate` needs; ``input_ids`` where rows differ in length.
         truncated: examples cut at the maximum length.
-        collate: examples to a batch of tensors.
+        collate: examples to a batch of tensors; what is too large to keep for every row may be computed here.
         head: names of the parameters that ``method: head`` trains.
         adapted: names of the linear layers that ``method: lora`` adapts.
     """
@@ -119,8 +131,16 @@ class Task(Protocol):
         """Load the model. Raises `CheckpointError`."""
         ...
 
+    def labels(self, data: AuditData) -> list[str | None]:
+        """The true class name of every unit, row after row; None where unknown. Raises `DataError`."""
+        ...
+
     def rows(self, data: AuditData, answers: Sequence[Answer], meta: PredictionsMeta) -> pa.Table:
         """The table of predictions (see `fine_tune.predictions`); ``answers`` are in the order of ``data``."""
+        ...
+
+    def show(self, value: Any) -> Shown:
+        """One input for people to look at. Raises `DataError` if it is nothing that the task reads."""
         ...
 
     def scores(self, answers: Sequence[Answer]) -> npt.NDArray[np.float64]:

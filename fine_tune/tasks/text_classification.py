@@ -13,10 +13,10 @@ import numpy.typing as npt
 
 from fine_tune.data import content_digest
 from fine_tune.errors import CheckpointError, DataError, RecipeError
+from fine_tune.heads import head_parameters, linear_layers, load_with_head
 from fine_tune.quiet import quiet_transformers
 from fine_tune.rows import decide, single_unit_rows
-from fine_tune.sources import first_line
-from fine_tune.tasks import Answer, Trainable
+from fine_tune.tasks import Answer, Shown, Trainable
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -61,6 +61,14 @@ class TextClassification:
             model, tokenizer = checkpoint.load_model(device), checkpoint.load_tokenizer()
         return TextReader(model=model, processor=tokenizer, max_length=input_limit(model, tokenizer), device=device)
 
+    def labels(self, data: AuditData) -> list[str | None]:
+        """One a text."""
+        return data.labels
+
+    def show(self, value: Any) -> Shown:
+        """The text itself."""
+        return Shown(text=_texts([value])[0])
+
     def rows(self, data: AuditData, answers: Sequence[Answer], meta: PredictionsMeta) -> pa.Table:
         """One row a text."""
         scores = self.scores(answers)
@@ -73,7 +81,7 @@ class TextClassification:
     def trainable(self, base: Checkpoint, recipe: Recipe, data: AuditData, classes: tuple[str, ...]) -> Trainable:
         """Model with a fresh head where the base has none for these classes, and the encoded texts."""
         with quiet_transformers():
-            model, fresh = _load_for_training(base, classes)
+            model, fresh = load_with_head(base, recipe, self.auto_model, classes)
             tokenizer = base.load_tokenizer()
         if tokenizer.pad_token is None:
             if tokenizer.eos_token is None:
@@ -94,16 +102,14 @@ class TextClassification:
         def collate(batch: list[dict[str, Any]]) -> dict[str, Any]:
             return dict(tokenizer.pad(batch, padding=True, return_tensors="pt"))
 
-        inside = model.base_model_prefix + "."
-        head = frozenset(n for n, _ in model.named_parameters() if not n.startswith(inside) or n in fresh)
         return Trainable(
             model=model,
             processor=tokenizer,
             examples=examples,
             truncated=sum(_truncated(tokenizer, texts, encoded["input_ids"], tokenizer.model_max_length)),
             collate=collate,
-            head=head,
-            adapted=_linear_layers(model, inside),
+            head=head_parameters(model, fresh),
+            adapted=linear_layers(model),
         )
 
 
@@ -203,41 +209,6 @@ def _truncated(tokenizer: Any, texts: list[str], ids: list[list[int]], max_lengt
         for i, row in zip(full, whole, strict=True):
             cut[i] = len(row) > max_length
     return cut
-
-
-def _load_for_training(base: Checkpoint, classes: tuple[str, ...]) -> tuple[Any, set[str]]:
-    import torch
-    from transformers import AutoModelForSequenceClassification
-
-    try:
-        model, info = AutoModelForSequenceClassification.from_pretrained(
-            str(base.folder),
-            num_labels=len(classes),
-            id2label=dict(enumerate(classes)),
-            label2id={name: code for code, name in enumerate(classes)},
-            problem_type="single_label_classification",
-            ignore_mismatched_sizes=True,
-            local_files_only=True,
-            use_safetensors=True,
-            dtype=torch.float32,
-            trust_remote_code=base.trust_remote_code,
-            output_loading_info=True,
-        )
-    except Exception as error:
-        raise CheckpointError(f"{base.name} cannot be loaded for text classification: {first_line(error)}") from error
-    mismatched = {key if isinstance(key, str) else key[0] for key in info["mismatched_keys"]}
-    return model, set(info["missing_keys"]) | mismatched
-
-
-def _linear_layers(model: Any, inside: str) -> tuple[str, ...]:
-    import torch
-    from transformers.pytorch_utils import Conv1D
-
-    return tuple(
-        name
-        for name, module in model.named_modules()
-        if isinstance(module, torch.nn.Linear | Conv1D) and name.startswith(inside) and "pooler" not in name
-    )
 
 
 TASK = TextClassification()

@@ -12,7 +12,8 @@ from fine_tune.checkpoint import Checkpoint
 from fine_tune.data import AuditData
 from fine_tune.errors import CheckpointError, DataError, RecipeError
 from fine_tune.recipe import LEARNING_RATES, Recipe, TrainingRecord
-from fine_tune.train import _split, fine_tune
+from fine_tune.splits import split_rows
+from fine_tune.train import fine_tune
 
 
 def recipe(base: Path, **changes: object) -> Recipe:
@@ -81,7 +82,7 @@ def test_a_finished_checkpoint_is_returned(
     def never(*args: object, **settings: object) -> None:
         raise AssertionError("trained again")
 
-    monkeypatch.setattr(transformers, "Trainer", never)
+    monkeypatch.setattr(transformers.Trainer, "train", never)
     assert fine_tune(recipe(tiny_base), review_data, tmp_path / "out", progress=False).digest == made.digest
     for changed, rows in ((recipe(tiny_base, seed=5), review_data), (recipe(tiny_base), review_data.select(range(40)))):
         with pytest.raises(RecipeError, match="another recipe, base model or data"):
@@ -137,7 +138,8 @@ def test_early_stopping_keeps_the_best(tiny_base: Path, review_data: AuditData, 
 
 
 def test_validation_never_shares_a_cluster(review_data: AuditData, tiny_base: Path) -> None:
-    training, validation = _split(review_data, recipe(tiny_base, validation_share=0.3))
+    split = split_rows(review_data, recipe(tiny_base, validation_share=0.3))
+    training, validation = split.training, split.validation
     clusters = review_data.clusters
     assert clusters is not None
     assert sorted(training + validation) == list(range(len(review_data)))

@@ -1,0 +1,109 @@
+"""Training under torchrun: two CPU processes, the same call, one checkpoint."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from fine_tune.checkpoint import Checkpoint
+
+ROOT = Path(__file__).parents[2]
+
+CHILD = """
+import json, os, sys
+from pathlib import Path
+import torch
+torch.set_num_threads(1)
+from fine_tune import resume, train
+resume.SAVE_SECONDS = 0.0
+import pandas as pd
+from fine_tune.data import AuditData
+from fine_tune.errors import PlumblineError
+from fine_tune.recipe import Recipe
+data = AuditData.from_frame(pd.read_json(sys.argv[1]), input="text", label="label", id="row", name="reviews")
+rank = os.environ["RANK"]
+written = []
+keep = train.write_record
+train.write_record = lambda record, folder: (written.append(rank), keep(record, folder))
+for name, values in json.loads(sys.argv[2]).items():
+    out = Path(sys.argv[3]) / name
+    stop = values.pop("stop", None)
+    if stop is not None:
+        from transformers import Trainer
+        whole = Trainer.training_step
+        def step(self, *given, **named):
+            if self.state.global_step == stop:
+                raise KeyboardInterrupt
+            return whole(self, *given, **named)
+        Trainer.training_step = step
+        try:
+            train.fine_tune(Recipe.of(values), data, out, progress=False)
+        except KeyboardInterrupt:
+            Trainer.training_step = whole
+    try:
+        made = train.fine_tune(Recipe.of(values), data, out, progress=False)
+        print("RESULT", json.dumps([rank, name, made.digest, written]), flush=True)
+    except PlumblineError as error:
+        print("RESULT", json.dumps([rank, name, str(error), written]), flush=True)
+    written.clear()
+"""
+
+
+TORCHRUN = ("torch.distributed.run", "--standalone", "--nproc_per_node", "2")
+# Of accelerate's launchers the one for several GPUs starts processes like torchrun's; training still asks for CPUs.
+ACCELERATE = (
+    "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1", "--mixed_precision",
+    "no", "--dynamo_backend", "no", "--main_process_port", "0",
+)  # fmt: skip
+
+
+def launch(launcher: tuple[str, ...], asked: dict[str, dict[str, object]], folder: Path) -> dict[str, dict[str, list]]:
+    """Train in two processes; what each said, by name and rank: a digest or an error, and what it wrote."""
+    (folder / "child.py").write_text(CHILD)
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", *launcher, str(folder / "child.py")),
+            *(str(folder / "rows.json"), json.dumps(asked), str(folder)),
+        ],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    lines = [json.loads(line.partition("RESULT ")[2]) for line in done.stdout.splitlines() if "RESULT " in line]
+    return {name: {rank: [said, wrote] for rank, n, said, wrote in lines if n == name} for name in asked}
+
+
+@pytest.mark.slow
+def test_two_processes(tiny_base: Path, review_frame: pd.DataFrame, tmp_path: Path) -> None:
+    review_frame.to_json(tmp_path / "rows.json")
+    own: dict[str, object] = {"base": str(tiny_base), "batch_size": 8, "steps": 14}
+    asked = {
+        "first": own,
+        "stopped": {**own, "stop": 9},
+        "best": {**own, "early_stopping": 3, "validation_share": 0.25, "method": "lora"},
+        "odd": {**own, "batch_size": 9},
+        "grid": {**own, "steps": 2, "search": {"learning_rate": [1e-4, 1e-2]}},
+    }
+    said = launch(TORCHRUN, asked, tmp_path) | launch(ACCELERATE, {"launched": own}, tmp_path)
+    assert all(set(ranks) == {"0", "1"} for ranks in said.values())
+    made = {name for name in said if name != "odd"}
+    for name in made:
+        checkpoint = Checkpoint.open(tmp_path / name)
+        assert said[name]["0"][0] == said[name]["1"][0] == checkpoint.digest
+        assert set(said[name]["0"][1]) == {"0"}
+        assert said[name]["1"][1] == []
+        record = checkpoint.training_record
+        assert record is not None
+        assert record.processes == 2
+    assert said["first"]["0"][0] == said["stopped"]["0"][0] == said["launched"]["0"][0]
+    assert "cannot be shared by 2 processes" in said["odd"]["0"][0]
+    assert {p.name for p in tmp_path.iterdir()} == made | {"rows.json", "child.py"}
