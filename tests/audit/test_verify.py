@@ -117,6 +117,14 @@ def test_an_added_file_is_named(run):
     assert any("extra.txt" in p for p in verify(run).problems)
 
 
+@pytest.mark.parametrize("name", ["environment.json", "data.manifest.json", "model.manifest.json"])
+def test_a_manifest_that_disagrees_with_the_record_is_named(run, name):
+    path = run / "provenance" / name
+    path.write_text(path.read_text().replace(': "', ': "x', 1))
+    rehash(run)
+    assert any(name in p for p in verify(run).problems)
+
+
 def test_a_verdict_by_another_policy_does_not_verify(run):
     verdict = json.loads((run / "verdict.json").read_text())
     verdict["policy"]["rules"][1]["max"] = 0.9
