@@ -85,7 +85,8 @@ def run(
         classes: names in the order of a callable's scores; None where its answers name their classes.
         digest: the user's word that a callable or an estimator answers as it did under the same digest. Without it,
             nothing is reused and the subject's digest is new in each run, which a waiver can't be bound to.
-        probes: instance name to ``{"probe": id, **options}``; by default performance, calibration, and groups if any.
+        probes: instance name to ``{"probe": id, **options}``; by default performance, calibration, groups if any,
+            and the spread over seeds of an ensemble.
         policy: a policy file or object; without one nothing is decided, and the verdict says so.
         waivers: a waiver file or objects.
         out: where the bundle goes; a temporary folder by default (see `Result.save`).
@@ -116,7 +117,7 @@ def run(
         seed=seed,
         level=level,
         planned=planned,
-        device=pick_device(device) if Need.WEIGHTS in opened.offers else "cpu",
+        device=pick_device(device) if {Need.WEIGHTS, Need.MEMBERS} & opened.offers else "cpu",
     )
     place = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="plumbline-")) / "run"
     demands = Demands(policy=demanded, waivers=_waivers(waivers), baselines={}, on=datetime.date.today())
@@ -142,6 +143,8 @@ def default_probes(subject: Subject, positive: str | None) -> dict[str, dict[str
                 expected=f"positive= one of {', '.join(map(repr, subject.classes))}",
             )
         probes["groups"] = {"probe": "fairness.groups", **({"positive": positive} if positive else {})}
+    if {Need.MEMBERS, Need.LABELS} <= subject.offers:
+        probes["seeds"] = {"probe": "performance.seeds"}
     return probes
 
 
@@ -209,7 +212,7 @@ def describe_plan(
     store = Store(Path(cache) if cache else default_cache())
     if loaded.plan.subject.recipe is not None:
         folder, train = training_folder(loaded, store)
-        if not (folder / "training_record.json").is_file():
+        if not any((folder / name).is_file() for name in ("training_record.json", "ensemble.json")):
             first = PlannedStep(instance="(training)", probe="", status="train", reason=f"on {len(train)} rows")
             wanted = [p for p in job.planned if not job.only or p.instance in job.only]
             return [first, *(PlannedStep(instance=p.instance, probe=p.info.id, status="to do") for p in wanted)]

@@ -101,7 +101,7 @@ def fine_tune(
     from fine_tune.train import fine_tune as train
 
     spec = load_fine_tune(recipe).value
-    data = AuditData.load(spec.data.train, base_dir=recipe.parent, seed=spec.recipe.seed)
+    data = AuditData.load(spec.data.train, base_dir=recipe.parent, seed=spec.recipe.drawing_seed)
     base = model_place(spec.recipe.base, recipe.parent)
     asked = spec.recipe.model_copy(update={"base": base})
     train(asked, data, out, device=pick_device(device), progress=True, resume=resume)

@@ -172,14 +172,14 @@ def _roles(guesses: Guesses) -> dict[str, Any]:
 
 
 def _open(checkpoint: str, data: str, guesses: Guesses, spoken: Columns | None) -> Subject:
-    from probes.subject import CheckpointSubject, PredictionsSpec, PredictionsSubject
+    from probes.subject import PredictionsSpec, PredictionsSubject, subject_of
 
     rows = AuditData.load(DataSpec.model_validate({"source": data, **_roles(guesses)}))
     if spoken is not None:
         return PredictionsSubject.open(PredictionsSpec(source=checkpoint, prediction=_predicted(spoken)), rows)
     from fine_tune.checkpoint import Checkpoint
 
-    return CheckpointSubject(Checkpoint.open(checkpoint), rows)
+    return subject_of(Checkpoint.open(checkpoint), rows)
 
 
 def _probes(subject: Subject) -> tuple[tuple[PlannedProbe, ...], list[tuple[str, str]]]:
@@ -265,7 +265,7 @@ def _plan_text(checkpoint: str, data: str, out: Path, seen: _Seen) -> str:
 
 
 def _subject_lines(checkpoint: str, out: Path, seen: _Seen) -> list[str]:
-    if seen.subject.kind == "checkpoint":
+    if seen.subject.kind in ("checkpoint", "ensemble"):
         place = _relative(checkpoint, out) if Path(checkpoint).exists() else checkpoint
         return [f"  checkpoint: {quote(place)}"]
     named = "" if seen.predicted in (None, "prediction") else f", prediction: {quote(seen.predicted or '')}"

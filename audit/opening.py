@@ -22,6 +22,7 @@ from probes.subject import (
     CheckpointSubject,
     EndpointSpec,
     EndpointSubject,
+    EnsembleSubject,
     EstimatorSubject,
     LoadedModel,
     ModelSubject,
@@ -29,6 +30,7 @@ from probes.subject import (
     PredictionsSpec,
     PredictionsSubject,
     Subject,
+    subject_of,
 )
 
 if TYPE_CHECKING:
@@ -102,7 +104,9 @@ def open_given(
         raise PlanError(f"{_named(subject)} was given without data", expected="data=: a data frame or a file with rows")
     else:
         opened = _open_with_rows(subject, data, _Reading(roles, tuple(inputs)), told)
-    units = find_task(opened.task).labels(opened.data) if isinstance(opened, CheckpointSubject) else None
+    units = (
+        find_task(opened.task).labels(opened.data) if isinstance(opened, CheckpointSubject | EnsembleSubject) else None
+    )
     refuse_one_class(opened.data, opened.classes, units)
     return opened
 
@@ -133,7 +137,7 @@ def _open_with_rows(subject: Any, data: str | Path | pd.DataFrame, reading: _Rea
         told.only("a checkpoint")
         from fine_tune.checkpoint import Checkpoint
 
-        return CheckpointSubject(Checkpoint.open(str(subject)), reading.rows(data))
+        return subject_of(Checkpoint.open(str(subject)), reading.rows(data))
     if _is_of(subject, "transformers", "Pipeline"):
         told.only("a pipeline")
         return PipelineSubject(LoadedModel.of_pipeline(subject), reading.rows(data))

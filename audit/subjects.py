@@ -71,7 +71,7 @@ def open_subject(loaded: LoadedPlan, workshop: Workshop) -> Subject:
     Raises:
         InputError: data, checkpoint or recipe cannot be used; nothing has been measured yet.
     """
-    from probes.subject import CheckpointSubject, EndpointSubject, PredictionsSubject
+    from probes.subject import EndpointSubject, PredictionsSubject, subject_of
 
     spec = loaded.plan.subject
     data = open_audit_data(loaded)
@@ -88,7 +88,7 @@ def open_subject(loaded: LoadedPlan, workshop: Workshop) -> Subject:
         )  # fmt: skip
     checkpoint = _checkpoint(loaded, workshop)
     refuse_one_class(data, checkpoint.classes, find_task(checkpoint.task).labels(data))
-    return CheckpointSubject(checkpoint, data, threshold=spec.threshold, positive=spec.positive)
+    return subject_of(checkpoint, data, threshold=spec.threshold, positive=spec.positive)
 
 
 def refuse_one_class(data: AuditData, classes: Sequence[str], labels: Sequence[str | None] | None = None) -> None:

@@ -69,7 +69,6 @@ def trainer_arguments(recipe: Recipe, extent: Extent, place: Place) -> Any:
         "bf16": recipe.precision == "bf16",
         "fp16": recipe.precision == "fp16",
         "torch_compile": recipe.compile,
-        "gradient_checkpointing": recipe.gradient_checkpointing,
         "seed": recipe.seed,
         "data_seed": recipe.seed,
         "eval_strategy": "steps" if place.validates else "no",
@@ -89,8 +88,10 @@ def trainer_arguments(recipe: Recipe, extent: Extent, place: Place) -> Any:
     }
     known = {f.name for f in dataclasses.fields(TrainingArguments)}
     if recipe.gradient_checkpointing:
+        # Later versions of transformers 5 call it by another name.
+        name = "activation_checkpointing" if "activation_checkpointing" in known else "gradient_checkpointing"
         # The reentrant kind loses gradients where the inputs need none, as with held embeddings.
-        chosen["gradient_checkpointing_kwargs"] = {"use_reentrant": False}
+        chosen |= {name: True, f"{name}_kwargs": {"use_reentrant": False}}
     if place.by_length:
         # transformers 5 says by one option what 4 said by another.
         if "train_sampling_strategy" in known:
@@ -170,9 +171,9 @@ def _tracking(recipe: Recipe, place: Place, known: set[str]) -> dict[str, Any]:
             f"no tracker is called {', '.join(unknown)}",
             expected=f"some of {', '.join(sorted(trackers.INTEGRATION_TO_CALLBACK))}",
         )
-    # transformers 5 reads the folder off the environment.
+    # transformers 5 reads the folder off the environment. What stands there may be that of the training before.
     if "logging_dir" not in known:
-        os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(place.logs))
+        os.environ["TENSORBOARD_LOGGING_DIR"] = str(place.logs)
     return {"run_name": place.logs.name.removesuffix("-logs")} | (
         {"logging_dir": str(place.logs)} if "logging_dir" in known else {}
     )

@@ -68,6 +68,8 @@ class Checkpoint:
     ) -> Checkpoint:
         """Find and check a checkpoint; the weights are not loaded yet.
 
+        A folder that holds several, trained with `Recipe.seeds`, is opened as a `fine_tune.ensemble.Ensemble`.
+
         Args:
             name: a folder, a hub id (downloaded if need be), or an id that an installed package bundles.
             task: Hugging Face name of the task; read off the configuration if None.
@@ -80,6 +82,10 @@ class Checkpoint:
         """
         folder = locate(str(name))
         refuse_links(folder)
+        from fine_tune.ensemble import ENSEMBLE, open_ensemble
+
+        if (folder / ENSEMBLE).is_file():
+            return open_ensemble(str(name), folder, task=task, trust_remote_code=trust_remote_code)
         config = read_config(folder)
         if "auto_map" in config and not trust_remote_code:
             raise CheckpointError(

@@ -8,11 +8,14 @@ import hashlib
 import math
 from collections.abc import Sequence
 from itertools import product
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from fine_tune.errors import RecipeError
+
+if TYPE_CHECKING:
+    from fine_tune.data import AuditData
 
 Method = Literal["full", "head", "bias", "lora", "adalora"]
 Schedule = Literal[
@@ -29,6 +32,7 @@ SEARCHABLE = (
 MOST_TRIALS = 100
 
 Value = str | int | float | None
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
 class _Closed(BaseModel):
@@ -46,6 +50,9 @@ class Recipe(_Closed):
             linear layers (Hu et al., 2021; Zhang et al., 2023) and the newly added layers; the additions are merged
             into the weights afterwards. Prefix and prompt tuning are refused: they can't be merged.
         seed: of everything random.
+        seeds: two or more different seeds: one model is trained for each, and together they are one ensemble. All of
+            them train, validate and hold out the same rows. Not beside ``seed`` or ``search``.
+        split_seed: of the draw of holdout and validation rows alone; ``seed``, or the first of ``seeds``, if None.
         epochs, steps: how long; one of them, three epochs if neither is given.
         learning_rate: the method's usual one if None, see `LEARNING_RATES`.
         schedule: how the learning rate moves after the warm-up, by transformers' name.
@@ -81,7 +88,9 @@ class Recipe(_Closed):
     base: str = Field(min_length=1)
     task: str = "text-classification"
     method: Method = "full"
-    seed: int = Field(default=0, ge=0, lt=2**32)
+    seed: Seed = 0
+    seeds: tuple[Seed, ...] | None = Field(default=None, min_length=2, max_length=MOST_TRIALS)
+    split_seed: Seed | None = None
     epochs: float | None = Field(default=None, gt=0)
     steps: int | None = Field(default=None, ge=1)
     learning_rate: float | None = Field(default=None, gt=0)
@@ -132,11 +141,25 @@ class Recipe(_Closed):
             )
         if self.holdout + self.held_out >= 1:
             raise ValueError("holdout and validation_share leave nothing to train on")
+        if self.seeds is not None:
+            self._refuse_beside_seeds(self.seeds)
         if self.search:
             if self.validation_share == 0:
                 raise ValueError("search needs a validation_share above 0")
             self.trials()
         return self
+
+    def _refuse_beside_seeds(self, seeds: tuple[int, ...]) -> None:
+        twice = sorted({seed for seed in seeds if seeds.count(seed) > 1})
+        if twice:
+            raise ValueError(f"seeds names {', '.join(map(str, twice))} more than once; each member needs its own seed")
+        if self.seed:
+            raise ValueError("give seed or seeds, not both; split_seed fixes which rows are held out")
+        if self.search:
+            raise ValueError(
+                "search beside seeds might keep other values for each member, and no spread over seeds could be told;"
+                " search with one seed first, then give seeds to the recipe that won"
+            )
 
     @classmethod
     def of(cls, values: dict[str, Any]) -> Recipe:
@@ -169,6 +192,18 @@ class Recipe(_Closed):
         combinations = [dict(zip(self.search, values, strict=True)) for values in product(*self.search.values())]
         return [(chosen, Recipe.model_validate(own | chosen)) for chosen in combinations]
 
+    def members(self) -> list[Recipe]:
+        """The recipe of each of `seeds`, in order; all draw the same rows. Empty without `seeds`."""
+        shared = {"seeds": None, "split_seed": self.drawing_seed}
+        return [self.model_copy(update={**shared, "seed": seed}) for seed in self.seeds or ()]
+
+    @property
+    def drawing_seed(self) -> int:
+        """The seed of the draw of holdout and validation rows."""
+        if self.split_seed is not None:
+            return self.split_seed
+        return self.seeds[0] if self.seeds else self.seed
+
     @property
     def rate(self) -> float:
         """The learning rate, given or usual."""
@@ -198,6 +233,11 @@ class DataNote(_Closed):
     name: str
     digest: str
     rows: int
+
+    @classmethod
+    def of(cls, data: AuditData) -> DataNote:
+        """The note on some data."""
+        return cls(name=data.name, digest=data.digest, rows=len(data))
 
 
 class HistoryPoint(_Closed):

@@ -55,7 +55,9 @@ def split_rows(data: AuditData, recipe: Recipe) -> Split:
     holdout: list[int] = []
     if recipe.holdout > 0:
         count = max(1, round(recipe.holdout * len(data)))
-        drawn = np.random.default_rng([recipe.seed, _HOLDOUT_STREAM]).choice(len(data), size=count, replace=False)
+        drawn = np.random.default_rng([recipe.drawing_seed, _HOLDOUT_STREAM]).choice(
+            len(data), size=count, replace=False
+        )
         holdout = sorted(int(i) for i in drawn)
     away = set(holdout)
     rest = [i for i in range(len(data)) if i not in away]
@@ -78,7 +80,7 @@ def _validation(data: AuditData, rows: Sequence[int], recipe: Recipe) -> list[in
     wanted = max(1, round(recipe.held_out * len(rows)))
     held: set[str] = set()
     count = 0
-    for name in np.random.default_rng(recipe.seed).permutation(names):
+    for name in np.random.default_rng(recipe.drawing_seed).permutation(names):
         if count >= wanted:
             break
         held.add(name)

@@ -18,6 +18,7 @@ from fine_tune.arguments import Extent, Place, trainer_arguments
 from fine_tune.card import CARD, model_card
 from fine_tune.checkpoint import TRAINING_RECORD, Checkpoint
 from fine_tune.data import AuditData
+from fine_tune.ensemble import ENSEMBLE, Ensemble, EnsembleRequest, train_members
 from fine_tune.errors import DivergenceError, RecipeError
 from fine_tune.methods import finish, prepare, with_dropout
 from fine_tune.processes import is_main, process_count, wait_for_all
@@ -47,7 +48,7 @@ class _Job:
 def fine_tune(
     recipe: Recipe, data: AuditData, out: Path, *, progress: bool = True, device: str = "cpu", resume: bool = True
 ) -> Checkpoint:
-    """Train a model and save it with its record and card.
+    """Train a model and save it with its record and card; with `Recipe.seeds`, one for each seed, as an ensemble.
 
     The same recipe, data, libraries, device and number of threads give the same weights, whether or not the training
     was stopped on the way and taken up again. A finished checkpoint of the same request in ``out`` is returned as it
@@ -69,11 +70,23 @@ def fine_tune(
     """
     out = Path(out)
     base = Checkpoint.open(recipe.base, trust_remote_code=recipe.trust_remote_code, architecture=True)
+    if isinstance(base, Ensemble):
+        raise RecipeError(
+            f"the base {recipe.base} is an ensemble of {len(base.members)} models", expected="one model to start from",
+            fix=f"name one of its members, such as {Path(recipe.base) / base.members[0].folder.name}",
+        )  # fmt: skip
     task = find_task(recipe.task)
     finished = _finished(out, recipe, base, data)
     if finished is not None:
         return finished
-    if recipe.search:
+    if recipe.seeds is not None:
+        asked = EnsembleRequest(recipe=recipe, base_digest=base.digest, data=DataNote.of(data))
+
+        def member(one: Recipe, folder: Path) -> Checkpoint:
+            return fine_tune(one, data, folder, progress=progress, device=device, resume=resume)
+
+        train_members(asked, out, member, resume=resume)
+    elif recipe.search:
         from fine_tune.search import search
 
         def trial(one: Recipe, folder: Path) -> Checkpoint:
@@ -126,6 +139,11 @@ def _finished(out: Path, recipe: Recipe, base: Checkpoint, data: AuditData) -> C
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return None
     seen = "a file" if out.is_file() else "a folder with other content"
+    if (out / ENSEMBLE).is_file():
+        several = Checkpoint.open(out, task=recipe.task, trust_remote_code=recipe.trust_remote_code)
+        if isinstance(several, Ensemble) and several.note.same_request(recipe, base.digest, data.digest):
+            return several
+        seen = "an ensemble of another recipe, base model or data"
     if (out / TRAINING_RECORD).is_file():
         found = Checkpoint.open(out, task=recipe.task, trust_remote_code=recipe.trust_remote_code)
         record = found.training_record
@@ -203,10 +221,11 @@ def _train(job: _Job) -> tuple[Any, Trainable, TrainingRecord]:
         )
         trainer.remove_callback(PrinterCallback)
         trainer.on_order = states.on_order
+        # A loss is the mean over a piece of a batch, so the Trainer must divide by the number of pieces. It would not
+        # if the model claimed to do that itself, and with transformers 5 some claim so and do not.
+        trainer.model_accepts_loss_kwargs = False
         if weighting is not None or recipe.label_smoothing > 0:
             trainer.own_loss = OwnLoss(smoothing=recipe.label_smoothing, keeps_penalty=budget is not None)
-            # The mean over a piece of a batch is ours, so the Trainer must divide by the number of pieces.
-            trainer.model_accepts_loss_kwargs = False
         wait_for_all()
         start = job.states.newest()
         wait_for_all()
@@ -238,13 +257,13 @@ def _train(job: _Job) -> tuple[Any, Trainable, TrainingRecord]:
         recipe=recipe,
         base_digest=job.base.digest,
         from_scratch=job.base.untrained,
-        data=DataNote(name=job.data.name, digest=job.data.digest, rows=len(job.data)),
+        data=DataNote.of(job.data),
         classes=job.classes,
         training_ids=training_ids,
         validation_ids=validation_ids,
         holdout_ids=holdout_ids,
         ids_digest=ids_digest(training_ids, validation_ids, holdout_ids),
-        seeds={"training": recipe.seed, "validation_split": recipe.seed},
+        seeds={"training": recipe.seed, "validation_split": recipe.drawing_seed},
         versions=_versions(),
         device=torch.device(job.device).type,
         trained_parameters=trained,

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from fine_tune.data import AuditData
+from fine_tune.ensemble import Ensemble
+from fine_tune.errors import CheckpointError
 from fine_tune.predictions import PredictionsMeta
 from fine_tune.tasks import Answer, Reader, Task, find_task
 from probes.answering import AskedSubject, ask, check_decision, data_needs, subject_digest
@@ -56,6 +58,11 @@ class CheckpointSubject(AskedSubject):
         positive: str | None = None,
         batch_tokens: int = BATCH_TOKENS,
     ) -> None:
+        if isinstance(checkpoint, Ensemble):
+            raise CheckpointError(
+                f"{checkpoint.name} is an ensemble of {len(checkpoint.members)} models", expected="one checkpoint",
+                fix="open it with probes.subject.subject_of",
+            )  # fmt: skip
         self.checkpoint = checkpoint
         self.name, self.task = checkpoint.name, checkpoint.task
         self._task: Task = find_task(self.task)
@@ -78,6 +85,10 @@ class CheckpointSubject(AskedSubject):
         return self._readers[device]
 
     def _answers(self, inputs: Sequence[Any], ctx: Context, label: str) -> list[Answer]:
+        return self.answers(inputs, ctx, label)
+
+    def answers(self, inputs: Sequence[Any], ctx: Context, label: str) -> list[Answer]:
+        """Answers in the order of the inputs, all that the model says; ``label`` is shown while it runs."""
         reader = self.reader(ctx.device)
         space = self._namespace(reader, ctx.device)
 

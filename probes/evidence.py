@@ -84,6 +84,7 @@ class Need(StrEnum):
     GENERATE = "generate"
     TRAINING_DATA = "training_data"
     TRAINING_RECORD = "training_record"
+    MEMBERS = "members"
 
 
 AxisKind = Literal["feature", "group", "class", "output", "setting"]

@@ -4,12 +4,13 @@ modules of their own. Importing it loads no torch, and it opens nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from probes.callable_subject import CallableSpec, CallableSubject, EstimatorSubject
 from probes.checkpoint_subject import CheckpointSubject
 from probes.endpoint_subject import EndpointSpec, EndpointSubject
+from probes.ensemble_subject import EnsembleSubject, subject_of
 from probes.evidence import Need
 from probes.fake_subject import FakeSubject
 from probes.model_subject import LoadedModel, ModelSubject, PipelineSubject
@@ -29,6 +30,7 @@ __all__ = [
     "CheckpointSubject",
     "EndpointSpec",
     "EndpointSubject",
+    "EnsembleSubject",
     "EstimatorSubject",
     "FakeSubject",
     "LoadedModel",
@@ -37,6 +39,8 @@ __all__ = [
     "PredictionsSpec",
     "PredictionsSubject",
     "Subject",
+    "SubjectOfMembers",
+    "subject_of",
 ]
 
 
@@ -44,7 +48,7 @@ class Subject(Protocol):
     """A model, or what it said, together with the data it is examined on.
 
     Attributes:
-        kind: checkpoint, model, pipeline, callable, estimator, endpoint, predictions.
+        kind: checkpoint, ensemble, model, pipeline, callable, estimator, endpoint, predictions.
         name: what the user called it.
         digest: sha256 over weights (or the table), label names, threshold and decoding.
         task: the Hugging Face task name.
@@ -77,3 +81,14 @@ class Subject(Protocol):
     def predict(self, inputs: Sequence[Any], ctx: Context) -> npt.NDArray[np.float64]:
         """Scores on new inputs, shape (len(inputs), len(classes)); rows are probabilities. Only with `Need.QUERIES`."""
         ...
+
+
+class SubjectOfMembers(Subject, Protocol):
+    """A subject that is made of several, which can be asked alone too. Only with `Need.MEMBERS`.
+
+    Attributes:
+        members: each member on the same data, by name, in order.
+    """
+
+    @property
+    def members(self) -> Mapping[str, Subject]: ...

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -239,8 +240,9 @@ def load_processor(checkpoint: Checkpoint) -> Any:
     """
     import transformers
 
-    # transformers 5 says by one option what 4 said by another.
-    plain: dict[str, Any] = {"use_fast": False} if transformers.__version__.startswith("4.") else {"backend": "pil"}
+    # transformers 5 says by one option what 4 said by another, and has this module for it.
+    named = find_spec("transformers.image_processing_backends") is not None
+    plain: dict[str, Any] = {"backend": "pil"} if named else {"use_fast": False}
     try:
         with quiet_transformers():
             return transformers.AutoImageProcessor.from_pretrained(

@@ -127,3 +127,18 @@ CALIBRATION = (
         unit="share",
     ),
 )
+
+_NEVER, _ALWAYS = message("every answer is wrong"), message("every answer is right")
+
+SEEDS = (
+    _define(
+        "mean_accuracy",
+        message("mean over members of accuracy on these rows"),
+        _NEVER,
+        _ALWAYS,
+    ),
+    _define("lowest_accuracy", message("the lowest of the members' accuracies"), _NEVER, _ALWAYS),
+    _define("highest_accuracy", message("the highest of the members' accuracies"), _NEVER, _ALWAYS),
+    _define("member_accuracy", message("accuracy of one member"), _NEVER, _ALWAYS),
+    _define("ensemble_accuracy", message("accuracy of the mean of the members' probabilities"), _NEVER, _ALWAYS),
+)

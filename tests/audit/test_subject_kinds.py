@@ -183,13 +183,15 @@ def test_an_image_model_in_memory_goes_the_same_way(tmp_path):
     from PIL import Image
     from transformers import AutoModelForImageClassification, ResNetConfig, ViTImageProcessor, pipeline
 
-    torch.manual_seed(0)
     config = ResNetConfig(
         num_channels=3, embedding_size=4, hidden_sizes=[4, 8], depths=[1, 1], layer_type="basic", num_labels=2,
         id2label={0: "dark", 1: "light"}, label2id={"dark": 0, "light": 1},
     )  # fmt: skip
     model = AutoModelForImageClassification.from_config(config).eval()
-    model.classifier[1].weight.data *= 20
+    # Each version of transformers draws a new model's weights in its own way.
+    torch.manual_seed(3)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.6)
     processor = ViTImageProcessor(size={"height": 16, "width": 16})
     rng, rows = np.random.default_rng(0), []
     for i in range(24):

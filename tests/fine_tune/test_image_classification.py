@@ -326,6 +326,18 @@ def test_a_vit_adapts_its_linear_layers(vit: Path, tmp_path: Path) -> None:
     assert made.training_record.trained_parameters < made.training_record.parameters
 
 
+def test_a_batch_in_pieces_is_the_same_batch(vit: Path, tmp_path: Path) -> None:
+    """Unlike BERT, a ViT divides a loss by the rows of the whole batch if the Trainer tells it how many they are."""
+    losses = []
+    for name, pieces in (("whole", 1), ("pieces", 2)):
+        asked = recipe(vit, steps=3, batch_size=4, gradient_accumulation=pieces)
+        record = fine_tune(asked, picture_data(12), tmp_path / name, progress=False).training_record
+        assert record is not None
+        losses.append([point.loss for point in record.history])
+    assert losses[0]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
+
+
 def test_what_training_refuses(architecture: Path, tmp_path: Path) -> None:
     data = picture_data(8)
     with pytest.raises(RecipeError, match="holds no weights, only an architecture"):

@@ -133,6 +133,9 @@ def test_accumulation_changes_memory_not_training(
     first, second = (load_file(str(c.folder / "model.safetensors")) for c in (whole, pieces))
     assert max(np.abs(first[n] - second[n]).max() for n in first) < 2e-4
     assert record_of(pieces).steps == 4
+    losses = [[point.loss for point in record_of(c).history if point.loss is not None] for c in (whole, pieces)]
+    assert losses[0]
+    assert losses[1] == pytest.approx(losses[0], abs=1e-3)
 
 
 def test_checkpointing_changes_memory_not_training(tiny_base: Path, review_data: AuditData, tmp_path: Path) -> None:

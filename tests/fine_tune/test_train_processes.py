@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pandas as pd
 import pytest
 
 from fine_tune.checkpoint import Checkpoint
+from fine_tune.ensemble import Ensemble
 
 ROOT = Path(__file__).parents[2]
 
@@ -31,6 +33,12 @@ rank = os.environ["RANK"]
 written = []
 keep = train.write_record
 train.write_record = lambda record, folder: (written.append(rank), keep(record, folder))
+
+def say(*what):
+    # In a file of its own: what two processes print may run into each other.
+    with Path(sys.argv[4], rank).open("a") as place:
+        place.write(json.dumps([rank, *what]) + "\\n")
+
 for name, values in json.loads(sys.argv[2]).items():
     out = Path(sys.argv[3]) / name
     stop = values.pop("stop", None)
@@ -48,9 +56,9 @@ for name, values in json.loads(sys.argv[2]).items():
             Trainer.training_step = whole
     try:
         made = train.fine_tune(Recipe.of(values), data, out, progress=False)
-        print("RESULT", json.dumps([rank, name, made.digest, written]), flush=True)
+        say(name, made.digest, written)
     except PlumblineError as error:
-        print("RESULT", json.dumps([rank, name, str(error), written]), flush=True)
+        say(name, str(error), written)
     written.clear()
 """
 
@@ -66,19 +74,24 @@ ACCELERATE = (
 def launch(launcher: tuple[str, ...], asked: dict[str, dict[str, object]], folder: Path) -> dict[str, dict[str, list]]:
     """Train in two processes; what each said, by name and rank: a digest or an error, and what it wrote."""
     (folder / "child.py").write_text(CHILD)
+    heard = folder / "said"
+    heard.mkdir()
+    # Both processes import the same libraries as this one.
+    search = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     done = subprocess.run(
         [
             *(sys.executable, "-m", *launcher, str(folder / "child.py")),
-            *(str(folder / "rows.json"), json.dumps(asked), str(folder)),
+            *(str(folder / "rows.json"), json.dumps(asked), str(folder), str(heard)),
         ],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(search), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    lines = [json.loads(line.partition("RESULT ")[2]) for line in done.stdout.splitlines() if "RESULT " in line]
+    lines = [json.loads(line) for place in heard.iterdir() for line in place.read_text().splitlines()]
+    shutil.rmtree(heard)
     return {name: {rank: [said, wrote] for rank, n, said, wrote in lines if n == name} for name in asked}
 
 
@@ -92,18 +105,20 @@ def test_two_processes(tiny_base: Path, review_frame: pd.DataFrame, tmp_path: Pa
         "best": {**own, "early_stopping": 3, "validation_share": 0.25, "method": "lora"},
         "odd": {**own, "batch_size": 9},
         "grid": {**own, "steps": 2, "search": {"learning_rate": [1e-4, 1e-2]}},
+        "several": {**own, "steps": 2, "seeds": [1, 2]},
     }
     said = launch(TORCHRUN, asked, tmp_path) | launch(ACCELERATE, {"launched": own}, tmp_path)
-    assert all(set(ranks) == {"0", "1"} for ranks in said.values())
+    assert all(set(ranks) == {"0", "1"} for ranks in said.values()), {n: list(r) for n, r in said.items()}
     made = {name for name in said if name != "odd"}
     for name in made:
         checkpoint = Checkpoint.open(tmp_path / name)
         assert said[name]["0"][0] == said[name]["1"][0] == checkpoint.digest
         assert set(said[name]["0"][1]) == {"0"}
         assert said[name]["1"][1] == []
-        record = checkpoint.training_record
-        assert record is not None
-        assert record.processes == 2
+        for one in checkpoint.members if isinstance(checkpoint, Ensemble) else (checkpoint,):
+            record = one.training_record
+            assert record is not None
+            assert record.processes == 2
     assert said["first"]["0"][0] == said["stopped"]["0"][0] == said["launched"]["0"][0]
     assert "cannot be shared by 2 processes" in said["odd"]["0"][0]
     assert {p.name for p in tmp_path.iterdir()} == made | {"rows.json", "child.py"}

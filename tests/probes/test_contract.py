@@ -44,6 +44,12 @@ class Watched(FakeSubject):
             roles={"cluster": rng.integers(0, 80, ROWS).astype(str).tolist()},
         )
         self.opened = set[Need]()
+        self.offers |= {Need.MEMBERS}
+        self.members = {f"seed-{i}": self._member(i) for i in range(4)}
+
+    def _member(self, seed: int) -> FakeSubject:
+        top = np.random.default_rng(seed).random(ROWS)
+        return FakeSubject(np.column_stack([1 - top, top]), self.classes, labels=self.data.labels)
 
     def predictions(self, ctx: Context) -> pa.Table:
         self.opened.add(Need.PREDICTIONS)
