@@ -118,15 +118,15 @@ def _differences(stored: Reading, again: Reading, *, same_numpy: bool) -> Iterat
         yield f"{len(stored.measurements)} measurements are stored, {len(again.measurements)} come of the rows"
         return
     for a, b in zip(stored.measurements, again.measurements, strict=True):
-        tolerance = 0.0 if same_numpy else MONTE_CARLO_ERRORS * _monte_carlo_error(b)
+        tolerance = EXACT if same_numpy else max(EXACT, MONTE_CARLO_ERRORS * _monte_carlo_error(b))
         yield from _unlike(a.model_dump(), b.model_dump(), f"{a.name}", tolerance)
-    exact = any(_monte_carlo_error(m) for m in again.measurements) and not same_numpy
-    if not exact:
+    drawn_otherwise = not same_numpy and any(_monte_carlo_error(m) for m in again.measurements)
+    if not drawn_otherwise:
         yield from _unlike(
-            [e.model_dump() for e in stored.evidence], [e.model_dump() for e in again.evidence], "evidence", 0
+            [e.model_dump() for e in stored.evidence], [e.model_dump() for e in again.evidence], "evidence", EXACT
         )
         yield from _unlike(
-            [m.model_dump() for m in stored.remarks], [m.model_dump() for m in again.remarks], "remarks", 0
+            [m.model_dump() for m in stored.remarks], [m.model_dump() for m in again.remarks], "remarks", EXACT
         )
 
 
@@ -138,7 +138,7 @@ def _monte_carlo_error(m: AnyMeasurement) -> float:
 
 
 def _unlike(a: Any, b: Any, name: str, tolerance: float) -> Iterator[str]:
-    """Where two dumps differ: text and structure exactly, numbers to 1e-12 or the tolerance."""
+    """Where two dumps differ: text and structure exactly, numbers to a relative or absolute ``tolerance``."""
     if isinstance(a, dict) and isinstance(b, dict) and a.keys() == b.keys():
         for key in a:
             yield from _unlike(a[key], b[key], f"{name}.{key}", tolerance)
@@ -146,7 +146,7 @@ def _unlike(a: Any, b: Any, name: str, tolerance: float) -> Iterator[str]:
         for i, (x, y) in enumerate(zip(a, b, strict=True)):
             yield from _unlike(x, y, f"{name}[{i}]", tolerance)
     elif isinstance(a, float) and isinstance(b, float | int):
-        if not math.isclose(a, b, rel_tol=EXACT, abs_tol=max(EXACT, tolerance)):
+        if not math.isclose(a, b, rel_tol=min(tolerance, EXACT), abs_tol=tolerance):
             yield f"{name} is stored as {a!r}, the rows give {b!r}"
     elif a != b:
         yield f"{name} is stored as {_short(a)}, the rows give {_short(b)}"
@@ -166,7 +166,7 @@ def _verify_card(bundle: Bundle, record: AuditRecord, report: VerificationReport
     except (PlumblineError, KeyError) as error:
         report.problems.append(str(error))
         return
-    differences = list(_unlike(record.data.model_dump(), again.model_dump(), "data", 0))
+    differences = list(_unlike(record.data.model_dump(), again.model_dump(), "data", 0.0))
     report.problems += [f"{RESULTS}: {d}" for d in differences[:5]]
     if not differences:
         report.recomputed.append(f"data: row, label and group counts from {record.predictions.path}")
@@ -209,7 +209,10 @@ def _verify_verdict(bundle: Bundle, verdict: Verdict, report: VerificationReport
         return
     if not verdict.enforced:
         again = not_enforced(again)
-    differences = list(_unlike(verdict.model_dump(mode="json"), again.model_dump(mode="json"), "verdict", 0))
+    # Rulings at the record's level copy its figures; only restated and compared ones are computed anew.
+    computed = bool(verdict.comparisons) or any(r.level != run.record.level for r in verdict.rulings)
+    tolerance = EXACT if computed else 0.0
+    differences = list(_unlike(verdict.model_dump(mode="json"), again.model_dump(mode="json"), "verdict", tolerance))
     report.problems += [f"{VERDICT}: {d}" for d in differences[:5]]
     if bundle.read_bytes(VERDICT) != verdict.to_json().encode():
         report.problems.append(f"{VERDICT}: is not written the way Plumbline writes it")
