@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from fine_tune.checkpoint import Checkpoint
 from fine_tune.ensemble import Ensemble
@@ -95,6 +97,13 @@ def launch(launcher: tuple[str, ...], asked: dict[str, dict[str, object]], folde
     return {name: {rank: [said, wrote] for rank, n, said, wrote in lines if n == name} for name in asked}
 
 
+def same_training(one: Path, other: Path) -> bool:
+    """Whether two checkpoints hold the same weights but for rounding: a tenth of what the steps could move them."""
+    weights, others = (load_file(folder / "model.safetensors") for folder in (one, other))
+    assert weights.keys() == others.keys()
+    return all(torch.allclose(weights[name], others[name], rtol=0, atol=1e-4) for name in weights)
+
+
 @pytest.mark.slow
 def test_two_processes(tiny_base: Path, review_frame: pd.DataFrame, tmp_path: Path) -> None:
     review_frame.to_json(tmp_path / "rows.json")
@@ -119,6 +128,8 @@ def test_two_processes(tiny_base: Path, review_frame: pd.DataFrame, tmp_path: Pa
             record = one.training_record
             assert record is not None
             assert record.processes == 2
-    assert said["first"]["0"][0] == said["stopped"]["0"][0] == said["launched"]["0"][0]
+    assert said["first"]["0"][0] == said["stopped"]["0"][0]
+    # Another launch on a busy machine was once seen to differ in the last bits, which Adam then carries on.
+    assert same_training(tmp_path / "first", tmp_path / "launched")
     assert "cannot be shared by 2 processes" in said["odd"]["0"][0]
     assert {p.name for p in tmp_path.iterdir()} == made | {"rows.json", "child.py"}
