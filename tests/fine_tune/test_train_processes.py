@@ -98,7 +98,7 @@ def launch(launcher: tuple[str, ...], asked: dict[str, dict[str, object]], folde
 
 
 def same_training(one: Path, other: Path) -> bool:
-    """Whether two checkpoints hold the same weights but for rounding: a tenth of what the steps could move them."""
+    """Whether two checkpoints hold the same weights but for rounding, which is small beside what the steps move."""
     weights, others = (load_file(folder / "model.safetensors") for folder in (one, other))
     assert weights.keys() == others.keys()
     return all(torch.allclose(weights[name], others[name], rtol=0, atol=1e-4) for name in weights)
