@@ -24,7 +24,6 @@ LIBRARIES = (
     "torch", "transformers", "tokenizers", "datasets", "peft", "numpy", "scipy", "pyarrow", "scikit-learn", "fairlearn",
     "captum", "textattack", "opacus", "pillow",
 )  # fmt: skip
-_FEW_LABELS = 1000
 
 
 def version_of(distribution: str) -> str | None:

@@ -57,10 +57,8 @@ def decide(
     levels = {record.level: record, **(restated or {})}
     rulings: list[Ruling] = []
     warnings: list[Message] = []
-    for rule in policy.rules if policy else ():
-        if policy is None:
-            break
-        hearing = _Hearing(terms=Terms.of(policy, rule), record=record, levels=levels, comparisons=comparisons)
+    for terms in [Terms.of(policy, rule) for rule in policy.rules] if policy else []:
+        hearing = _Hearing(terms=terms, record=record, levels=levels, comparisons=comparisons)
         ruled, said = hearing.rulings()
         rulings += ruled
         warnings += said

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from typing import TYPE_CHECKING
 
 from audit.compare import Run, compare_for
 from audit.decide import decide
@@ -16,6 +17,9 @@ from audit.policy import check_measures
 from audit.restate import restate
 from reports.bundle import RESULTS, Bundle, BundleWriter
 from reports.record import AuditRecord, Policy, RowsRef, Rule, Verdict, Waiver
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 BASELINES = "evidence/baseline"
 
@@ -101,7 +105,7 @@ def embedded_baselines(bundle: Bundle, policy: Policy | None) -> dict[str, Run]:
             continue
         record = AuditRecord.model_validate_json(bundle.read_bytes(f"{folder}/{RESULTS}"))
 
-        def rows_of(ref: RowsRef, folder: str = folder):  # type: ignore[no-untyped-def]
+        def rows_of(ref: RowsRef, folder: str = folder) -> pa.Table:
             return bundle.rows(ref.model_copy(update={"path": f"{folder}/{ref.path}"}))
 
         out[name] = Run(record=record, rows_of=rows_of)

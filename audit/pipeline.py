@@ -27,7 +27,7 @@ from reports.record import Verdict, canonical_json
 if TYPE_CHECKING:
     from audit.compare import Run
     from probes.subject import Subject
-    from reports.record import AuditRecord, Policy, RowsRef, Waiver
+    from reports.record import AuditRecord, Policy, Waiver
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,10 +99,7 @@ def audit_subject(
 def _verdict(record: AuditRecord, bundle: Bundle, demands: Demands, *, report_only: bool) -> Verdict:
     from audit.compare import Run
 
-    def rows_of(ref: RowsRef):  # type: ignore[no-untyped-def]
-        return bundle.rows(ref)
-
-    verdict = decide_run(Run(record=record, rows_of=rows_of), demands)
+    verdict = decide_run(Run(record=record, rows_of=bundle.rows), demands)
     return not_enforced(verdict) if report_only else verdict
 
 

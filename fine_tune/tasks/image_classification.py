@@ -21,17 +21,15 @@ from fine_tune.data import content_digest
 from fine_tune.errors import CheckpointError, DataError, RecipeError
 from fine_tune.heads import head_parameters, linear_layers, load_with_head
 from fine_tune.quiet import quiet_transformers
-from fine_tune.rows import decide, single_unit_rows
+from fine_tune.single_label import SingleLabel
 from fine_tune.sources import first_line
 from fine_tune.tasks import Answer, Shown, Trainable
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     from PIL.Image import Image
 
     from fine_tune.checkpoint import Checkpoint
     from fine_tune.data import AuditData
-    from fine_tune.predictions import PredictionsMeta
     from fine_tune.recipe import Recipe
 
 Pixels = npt.NDArray[np.uint8]
@@ -46,28 +44,14 @@ KINDS = "the bytes of an image file, or an array of integers from 0 to 255, shap
 
 
 @dataclass(frozen=True)
-class ImageClassification:
+class ImageClassification(SingleLabel):
     """The task; see `fine_tune.tasks.Task`."""
 
     name: str = "image-classification"
     auto_model: str = "AutoModelForImageClassification"
     architecture: str = "ForImageClassification"
-
-    def check(self, checkpoint: Checkpoint) -> None:
-        """Check that the head gives one label an image, of at least two classes."""
-        if not any(a.endswith(self.architecture) for a in checkpoint.architectures):
-            raise CheckpointError(
-                f"{checkpoint.name} has no image classification head (architectures:"
-                f" {', '.join(checkpoint.architectures) or 'none'})",
-                expected=f"an architecture that ends in {self.architecture}",
-                fix="name a fine-tuned checkpoint, or give a recipe that trains one from this base",
-            )
-        problem = checkpoint.config.get("problem_type")
-        if problem in {"multi_label_classification", "regression"} or len(checkpoint.classes) < 2:
-            raise CheckpointError(
-                f"{checkpoint.name} has a {problem or 'single-output'} head with {len(checkpoint.classes)} outputs",
-                expected="one label an image, of at least two classes",
-            )
+    head: str = "image classification head"
+    unit: str = "an image"
 
     def reader(self, checkpoint: Checkpoint, device: str) -> ImageReader:
         """Load model and processor."""
@@ -76,10 +60,6 @@ class ImageClassification:
             model = checkpoint.load_model(device)
         eyes = Eyes(processor=load_processor(checkpoint), channels=_channels(model))
         return ImageReader(model=model, eyes=eyes, device=device)
-
-    def labels(self, data: AuditData) -> list[str | None]:
-        """One an image."""
-        return data.labels
 
     def show(self, value: Any) -> Shown:
         """A small picture: large images are reduced, tiny ones enlarged with their pixels kept apart."""
@@ -96,15 +76,6 @@ class ImageClassification:
         kept = io.BytesIO()
         image.save(kept, format="PNG")
         return Shown(png=kept.getvalue())
-
-    def rows(self, data: AuditData, answers: Sequence[Answer], meta: PredictionsMeta) -> pa.Table:
-        """One row an image."""
-        scores = self.scores(answers)
-        return single_unit_rows(data, decide(scores, meta), scores, meta)
-
-    def scores(self, answers: Sequence[Answer]) -> npt.NDArray[np.float64]:
-        """Probabilities, shape (images, classes)."""
-        return np.array([answer.scores[0] for answer in answers], dtype=np.float64)
 
     def trainable(self, base: Checkpoint, recipe: Recipe, data: AuditData, classes: tuple[str, ...]) -> Trainable:
         """Model with a fresh head where the base has none for these classes; images are decoded batch by batch."""

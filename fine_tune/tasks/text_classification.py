@@ -9,21 +9,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from fine_tune.data import content_digest
 from fine_tune.errors import CheckpointError, DataError, RecipeError
 from fine_tune.heads import head_parameters, linear_layers, load_with_head
 from fine_tune.quiet import quiet_transformers
-from fine_tune.rows import decide, single_unit_rows
+from fine_tune.single_label import SingleLabel
 from fine_tune.tasks import Answer, Shown, Trainable
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from fine_tune.checkpoint import Checkpoint
     from fine_tune.data import AuditData
-    from fine_tune.predictions import PredictionsMeta
     from fine_tune.recipe import Recipe
 
 MAX_ROWS = 64
@@ -31,28 +27,14 @@ FALLBACK_LENGTH = 512
 
 
 @dataclass(frozen=True)
-class TextClassification:
+class TextClassification(SingleLabel):
     """The task; see `fine_tune.tasks.Task`."""
 
     name: str = "text-classification"
     auto_model: str = "AutoModelForSequenceClassification"
     architecture: str = "ForSequenceClassification"
-
-    def check(self, checkpoint: Checkpoint) -> None:
-        """Check that the head gives one label a text, of at least two classes."""
-        if not any(a.endswith(self.architecture) for a in checkpoint.architectures):
-            raise CheckpointError(
-                f"{checkpoint.name} has no classification head (architectures:"
-                f" {', '.join(checkpoint.architectures) or 'none'})",
-                expected=f"an architecture that ends in {self.architecture}",
-                fix="name a fine-tuned checkpoint, or give a recipe that trains one from this base",
-            )
-        problem = checkpoint.config.get("problem_type")
-        if problem in {"multi_label_classification", "regression"} or len(checkpoint.classes) < 2:
-            raise CheckpointError(
-                f"{checkpoint.name} has a {problem or 'single-output'} head with {len(checkpoint.classes)} outputs",
-                expected="one label a text, of at least two classes",
-            )
+    head: str = "classification head"
+    unit: str = "a text"
 
     def reader(self, checkpoint: Checkpoint, device: str) -> TextReader:
         """Load model and tokenizer."""
@@ -61,22 +43,9 @@ class TextClassification:
             model, tokenizer = checkpoint.load_model(device), checkpoint.load_tokenizer()
         return TextReader(model=model, processor=tokenizer, max_length=input_limit(model, tokenizer), device=device)
 
-    def labels(self, data: AuditData) -> list[str | None]:
-        """One a text."""
-        return data.labels
-
     def show(self, value: Any) -> Shown:
         """The text itself."""
         return Shown(text=_texts([value])[0])
-
-    def rows(self, data: AuditData, answers: Sequence[Answer], meta: PredictionsMeta) -> pa.Table:
-        """One row a text."""
-        scores = self.scores(answers)
-        return single_unit_rows(data, decide(scores, meta), scores, meta)
-
-    def scores(self, answers: Sequence[Answer]) -> npt.NDArray[np.float64]:
-        """Probabilities, shape (texts, classes)."""
-        return np.array([answer.scores[0] for answer in answers], dtype=np.float64)
 
     def trainable(self, base: Checkpoint, recipe: Recipe, data: AuditData, classes: tuple[str, ...]) -> Trainable:
         """Model with a fresh head where the base has none for these classes, and the encoded texts."""
