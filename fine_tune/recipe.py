@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from fine_tune.errors import RecipeError
+from fine_tune.privacy.settings import Privacy
 
 if TYPE_CHECKING:
     from fine_tune.data import AuditData
@@ -82,6 +83,7 @@ class Recipe(_Closed):
         search: values to try, by field; every combination is trained, and the one of the lowest validation loss kept.
         report_to: trackers, by transformers' names, such as ``tensorboard``, ``mlflow`` or ``wandb``. They change no
             weight and are no part of `digest`.
+        privacy: train with differential privacy; `docs/private-fine-tuning.md` says what each option then means.
         trust_remote_code: run code that comes with the base model.
     """
 
@@ -116,6 +118,7 @@ class Recipe(_Closed):
     lora_dropout: float = Field(default=0.05, ge=0, lt=1)
     search: dict[str, tuple[Value, ...]] = Field(default_factory=dict)
     report_to: tuple[str, ...] = ()
+    privacy: Privacy | None = None
     trust_remote_code: bool = False
 
     @field_validator("method", mode="before")
