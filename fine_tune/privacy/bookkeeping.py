@@ -72,7 +72,7 @@ class BookKeeping:
         missing = uncovered(model)
         if missing:
             raise RecipeError(f"book-keeping does not cover {', '.join(missing[:5])}", expected="layers that it knows")
-        self._model, self._bound = model, max_grad_norm
+        self.bound = max_grad_norm
         self.parameters: Mapping[str, nn.Parameter] = {n: p for n, p in model.named_parameters() if p.requires_grad}
         self._rows = 0
         self._layers: list[_Layer] = []
@@ -113,7 +113,7 @@ class BookKeeping:
             for _, one in kept:
                 squares += one.squares()
             norms = squares.sqrt()
-            factors = (self._bound / (norms + _STABLE)).clamp(max=1.0)
+            factors = (self.bound / (norms + _STABLE)).clamp(max=1.0)
             for name, one in kept:
                 for own, total in one.scaled(factors).items():
                     self._accumulate(_join(name, own), total)

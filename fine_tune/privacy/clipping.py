@@ -16,10 +16,12 @@ class Clipper(Protocol):
 
     Attributes:
         mode: which way it is.
+        bound: C, the norm that each row's contribution is clipped to.
         parameters: everything that is trained, by name.
     """
 
     mode: str
+    bound: float
     parameters: Mapping[str, Any]
 
     def backward(self, losses: Any) -> Any:
