@@ -179,14 +179,22 @@ class Bar(TrainerCallback):  # type: ignore[misc]
         self._task = self._progress.add_task(label, losses="")
         self._losses: dict[str, float] = {}
 
-    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+    def begin(self, steps: int) -> None:
         """Show the bar."""
         self._progress.start()
-        self._progress.update(self._task, total=state.max_steps)
+        self._progress.update(self._task, total=steps)
+
+    def reach(self, step: int) -> None:
+        """Move the bar."""
+        self._progress.update(self._task, completed=step)
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Show the bar."""
+        self.begin(state.max_steps)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Move the bar."""
-        self._progress.update(self._task, completed=state.global_step)
+        self.reach(state.global_step)
 
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Any = None, **_: Any

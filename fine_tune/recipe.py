@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from fine_tune.errors import RecipeError
+from fine_tune.privacy.ledger import Ledger
 from fine_tune.privacy.settings import Privacy
 
 if TYPE_CHECKING:
@@ -299,6 +300,8 @@ class TrainingRecord(_Closed):
         weighting: how rows were weighted; None where all counted alike.
         trials: every combination of a search, in order.
         kept_trial: which of them, from 0, these weights are; the record's other figures are that trial's.
+        ledger: what may be said of the training's privacy; None where it was not private. A private record holds no
+            training loss, which would be a function of the protected rows without noise.
     """
 
     schema_: Literal["plumbline.training/v1"] = Field(default="plumbline.training/v1", alias="schema")
@@ -326,6 +329,7 @@ class TrainingRecord(_Closed):
     weighting: WeightNote | None = None
     trials: tuple[Trial, ...] = ()
     kept_trial: int | None = None
+    ledger: Ledger | None = None
 
     def same_request(self, recipe: Recipe, base_digest: str, data_digest: str) -> bool:
         """Whether this record answers the same request: recipe, base weights and data."""

@@ -7,42 +7,25 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
-import math
 import shutil
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from fine_tune.arguments import Extent, Place, trainer_arguments
 from fine_tune.card import CARD, model_card
 from fine_tune.checkpoint import TRAINING_RECORD, Checkpoint
 from fine_tune.data import AuditData
 from fine_tune.ensemble import ENSEMBLE, Ensemble, EnsembleRequest, train_members
 from fine_tune.errors import DivergenceError, RecipeError
-from fine_tune.methods import finish, prepare, with_dropout
+from fine_tune.learning import Job, Learned, train_openly
+from fine_tune.privacy.options import check_options
 from fine_tune.processes import is_main, process_count, wait_for_all
 from fine_tune.quiet import quiet_transformers
-from fine_tune.recipe import DataNote, HistoryPoint, Recipe, TrainingRecord, ids_digest
+from fine_tune.recipe import DataNote, Recipe, TrainingRecord, ids_digest
 from fine_tune.resume import ResumeFolder, request_key
-from fine_tune.splits import Split, row_weights, split_rows, training_classes
-from fine_tune.tasks import Task, Trainable, find_task
+from fine_tune.splits import split_rows, training_classes
+from fine_tune.tasks import find_task
 
 LIBRARIES = ("torch", "transformers", "tokenizers", "accelerate", "peft", "numpy", "pillow")
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Job:
-    recipe: Recipe
-    task: Task
-    base: Checkpoint
-    data: AuditData
-    classes: tuple[str, ...]
-    split: Split
-    device: str
-    progress: bool
-    states: ResumeFolder
-    logs: Path
 
 
 def fine_tune(
@@ -76,6 +59,7 @@ def fine_tune(
             fix=f"name one of its members, such as {Path(recipe.base) / base.members[0].folder.name}",
         )  # fmt: skip
     task = find_task(recipe.task)
+    check_options(recipe)
     finished = _finished(out, recipe, base, data)
     if finished is not None:
         return finished
@@ -94,7 +78,7 @@ def fine_tune(
 
         search(recipe, out, trial, resume=resume)
     else:
-        job = _Job(
+        job = Job(
             recipe=recipe, task=task, base=base, data=data, classes=training_classes(data),
             split=split_rows(data, recipe), device=device, progress=progress and is_main(),
             states=ResumeFolder.beside(out, _request(recipe, base, data, device)),
@@ -157,18 +141,18 @@ def _finished(out: Path, recipe: Recipe, base: Checkpoint, data: AuditData) -> C
     )
 
 
-def _train_into(out: Path, job: _Job, *, resume: bool) -> None:
+def _train_into(out: Path, job: Job, *, resume: bool) -> None:
     if not resume and is_main():
         job.states.remove()
     keep = True
     try:
-        model, made, record = _train(job)
+        learned, record = _learn(job)
         if is_main():
             with whole_folder(out) as folder:
-                model.config.name_or_path = ""
+                learned.model.config.name_or_path = ""
                 with quiet_transformers():
-                    model.to("cpu").save_pretrained(folder)
-                    made.processor.save_pretrained(folder)
+                    learned.model.to("cpu").save_pretrained(folder)
+                    learned.made.processor.save_pretrained(folder)
                 write_record(record, folder)
         keep = False
     except RecipeError:
@@ -179,82 +163,27 @@ def _train_into(out: Path, job: _Job, *, resume: bool) -> None:
             job.states.remove()
 
 
-def _train(job: _Job) -> tuple[Any, Trainable, TrainingRecord]:
+def _learn(job: Job) -> tuple[Learned, TrainingRecord]:
+    """Train, check the weights and write down what was done."""
     import torch
-    from transformers import PrinterCallback, set_seed
 
-    from fine_tune.callbacks import Bar, BestWeights, KeepStates, RankBudget, ValidateAtEnd
-    from fine_tune.trainer import OwnLoss, SteadyTrainer, collate_weights, with_weights
+    if job.recipe.privacy is not None:
+        from fine_tune.privacy.learning import train_privately
 
-    recipe, split = job.recipe, job.split
-    set_seed(recipe.seed)
-    used = sorted([*split.training, *split.validation])
-    rows = job.data if len(used) == len(job.data) else job.data.select(used)
-    made = with_dropout(job.task.trainable(job.base, recipe, rows, job.classes), recipe)
-    examples = dict(zip(used, made.examples, strict=True))
-    weighting = row_weights(job.data, split.training, recipe)
-    training = [examples[i] for i in split.training]
-    if weighting is not None:
-        training = with_weights(training, weighting[0])
-    extent = Extent.of(recipe, len(training))
-    total = sum(p.numel() for p in made.model.parameters())
-    model = prepare(made, recipe, extent.steps)
-    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    place = Place(
-        device=job.device, processes=process_count(), scratch=job.states.path, logs=job.logs,
-        validates=bool(split.validation), by_length="input_ids" in training[0],
-    )  # fmt: skip
-    best = BestWeights(model, recipe.early_stopping) if recipe.early_stopping is not None else None
-    budget = RankBudget(model) if recipe.method == "adalora" else None
-    states = KeepStates(job.states, extent.report_every, best, budget)
-    bar = Bar(f"fine-tuning {Path(recipe.base).name}") if job.progress else None
-    at_end = ValidateAtEnd() if split.validation else None
-    with quiet_transformers():
-        trainer = SteadyTrainer(
-            model=model,
-            args=trainer_arguments(recipe, extent, place),
-            train_dataset=training,
-            eval_dataset=[examples[i] for i in split.validation] or None,
-            data_collator=collate_weights(made.collate),
-            processing_class=made.processor,
-            callbacks=[c for c in (budget, at_end, best, states, bar) if c is not None],
-        )
-        trainer.remove_callback(PrinterCallback)
-        trainer.on_order = states.on_order
-        # A loss is the mean over a piece of a batch, so the Trainer must divide by the number of pieces. It would not
-        # if the model claimed to do that itself, and with transformers 5 some claim so and do not.
-        trainer.model_accepts_loss_kwargs = False
-        if weighting is not None or recipe.label_smoothing > 0:
-            trainer.own_loss = OwnLoss(smoothing=recipe.label_smoothing, keeps_penalty=budget is not None)
-        wait_for_all()
-        start = job.states.newest()
-        wait_for_all()
-        if is_main():
-            job.states.keep_only(start)
-        if start is not None:
-            states.take_up(start)
-        try:
-            trainer.train(resume_from_checkpoint=None if start is None else str(start))
-        finally:
-            if bar is not None:
-                bar.close()
-    if best is not None:
-        best.restore()
-    merged = finish(model, recipe)
-    if not all(bool(torch.isfinite(p).all()) for p in merged.parameters()):
+        learned = train_privately(job)
+    else:
+        learned = train_openly(job)
+    if not all(bool(torch.isfinite(p).all()) for p in learned.model.parameters()):
         raise DivergenceError(
             "the training diverged: some weights are not finite", expected="finite weights",
-            fix=f"lower learning_rate, which was {recipe.rate}",
+            fix=f"lower learning_rate, which was {job.recipe.rate}",
         )  # fmt: skip
-    history = _history(trainer.state.log_history)
-    losses = [p.loss for p in history if p.loss is not None]
-    validated = [p.validation_loss for p in history if p.validation_loss is not None]
     ids = job.data.row_ids
     training_ids, validation_ids, holdout_ids = (
-        tuple(ids[i] for i in part) for part in (split.training, split.validation, split.holdout)
+        tuple(ids[i] for i in part) for part in (job.split.training, job.split.validation, job.split.holdout)
     )
-    record = TrainingRecord(
-        recipe=recipe,
+    return learned, TrainingRecord(
+        recipe=job.recipe,
         base_digest=job.base.digest,
         from_scratch=job.base.untrained,
         data=DataNote.of(job.data),
@@ -263,28 +192,18 @@ def _train(job: _Job) -> tuple[Any, Trainable, TrainingRecord]:
         validation_ids=validation_ids,
         holdout_ids=holdout_ids,
         ids_digest=ids_digest(training_ids, validation_ids, holdout_ids),
-        seeds={"training": recipe.seed, "validation_split": recipe.drawing_seed},
+        seeds={"training": job.recipe.seed, "validation_split": job.recipe.drawing_seed},
         versions=_versions(),
         device=torch.device(job.device).type,
-        trained_parameters=trained,
-        parameters=total,
-        truncated=made.truncated,
-        steps=int(trainer.state.global_step),
-        best_step=None if best is None else best.step,
-        final_loss=losses[-1] if losses else None,
-        validation_loss=best.loss if best is not None else (validated[-1] if validated else None),
-        history=history,
-        processes=place.processes,
-        weighting=None if weighting is None else weighting[1],
+        trained_parameters=learned.trained,
+        parameters=learned.total,
+        truncated=learned.made.truncated,
+        steps=learned.steps,
+        best_step=learned.best_step,
+        final_loss=learned.final_loss,
+        validation_loss=learned.validation_loss,
+        history=learned.history,
+        processes=process_count(),
+        weighting=learned.weighting,
+        ledger=learned.ledger,
     )
-    return merged, made, record
-
-
-def _history(log: Sequence[dict[str, Any]]) -> tuple[HistoryPoint, ...]:
-    points: dict[int, dict[str, float]] = {}
-    for entry in log:
-        for key, name in (("loss", "loss"), ("eval_loss", "validation_loss")):
-            value = entry.get(key)
-            if value is not None and math.isfinite(float(value)):
-                points.setdefault(int(entry["step"]), {})[name] = float(value)
-    return tuple(HistoryPoint(step=step, **losses) for step, losses in sorted(points.items()))

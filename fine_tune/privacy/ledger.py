@@ -100,7 +100,7 @@ class Facts(_Closed):
         finite: every clipped sum and every noisy gradient was finite.
         self_tested: the clipped sums agreed with one-at-a-time clipping before training.
         gradients: which path computed them.
-        secure_rng: sampling and noise came from the operating system's generator.
+        secure_rng: sampling and noise started from the operating system's entropy.
         target_epsilon: what was asked for, if it was.
     """
 
@@ -257,10 +257,16 @@ def known_issues(facts: Facts) -> tuple[Remark, ...]:
             "Noise is drawn in floating point, whose gaps can leak (Mironov, 2012); no attack on training of this kind is known to use it."
         )
     ]
-    if not facts.secure_rng:
+    if facts.secure_rng:
         out.append(
             remark(
-                "Sampling and noise came from a seeded generator: whoever learns the seed can take the noise away. Training is repeatable in turn."
+                "The generator of sampling and noise starts from the operating system's entropy, and is no cryptographic one."
+            )
+        )
+    else:
+        out.append(
+            remark(
+                "Sampling and noise came from the recipe's seed: whoever holds the training record can compute the noise and take it away. Epsilon holds only against those who do not."
             )
         )
     if facts.accountant == "prv":

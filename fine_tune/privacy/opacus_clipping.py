@@ -75,10 +75,10 @@ class _OpacusClipper:
     def _begin(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:  # noqa: ARG002
         self._rows = next(v for v in (*args, *kwargs.values()) if isinstance(v, Tensor)).shape[0]
 
-    def _one_row_each(self, module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:  # noqa: ARG002
+    def _one_row_each(self, module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:  # noqa: ARG002
         """Positions are looked up once for all rows; Opacus would take them for one row."""
         ids = args[0] if args[0].dim() > 1 else args[0][None]
-        return None if ids.shape[0] == self._rows else (ids.expand(self._rows, *ids.shape[1:]).contiguous(), *args[1:])
+        return (ids.expand(self._rows, *ids.shape[1:]).contiguous(), *args[1:])
 
     def _add(self, name: str, total: Tensor) -> None:
         self._sums[name] = self._sums[name] + total if name in self._sums else total

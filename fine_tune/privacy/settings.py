@@ -30,8 +30,9 @@ class Privacy(BaseModel):
         physical_batch: rows that are computed at once; changes memory and speed alone.
         gradients: how clipped sums are computed. ``bookkeeping`` (Bu et al., 2023), ``ghost`` (Li et al., 2022) and
             ``hooks`` give the same sums; ``auto`` takes the first that covers the model.
-        secure_rng: draw sampling and noise from the operating system's generator. Such a training cannot be repeated;
-            without it, whoever knows the seed can subtract the noise.
+        secure_rng: sampling and noise start from the operating system's entropy, which is forgotten at the end. False draws
+            them from the recipe's seed, so that the training can be repeated, and so can the noise by whoever holds the
+            training record: for tests and experiments alone.
         earlier: folders of checkpoints that were trained privately on rows among these, to tune or before; what they spent is
             charged too.
     """
@@ -47,7 +48,7 @@ class Privacy(BaseModel):
     logical_batch: int | None = Field(default=None, ge=1)
     physical_batch: int = Field(default=32, ge=1)
     gradients: Gradients = "auto"
-    secure_rng: bool = False
+    secure_rng: bool = True
     earlier: tuple[str, ...] = ()
 
     @model_validator(mode="after")

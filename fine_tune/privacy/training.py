@@ -313,13 +313,12 @@ class PrivateTraining:
             if self._clipper.mode == "bookkeeping":
                 for p in self._clipper.parameters.values():
                     p.requires_grad_(False)
-            secure = self._plan.privacy.secure_rng
             torch.save(
                 {
                     "weights": weights,
                     "optimizer": self._inner.state_dict(),
                     "schedule": self._schedule.state_dict(),
-                    "noise": None if secure else self._noise.get_state(),
+                    "noise": self._noise.get_state(),
                 },
                 place / STATE,
             )
@@ -330,7 +329,7 @@ class PrivateTraining:
                     "steps": self._steps,
                     "empty": self._empty,
                     "history": [list(entry) for entry in self._accountant.history],
-                    "sampling": None if secure else self._sampler.state(),
+                    "sampling": self._sampler.state(),
                 },
             )
         wait_for_all()
@@ -360,10 +359,8 @@ class PrivateTraining:
         self._accountant.history = [(float(s), float(q), int(t)) for s, q, t in note["history"]]
         if sum(t for _, _, t in self._accountant.history) != self._steps:
             raise RecipeError(f"{place} has accounts of other steps than it took", expected="as many charges as steps")
-        # With a secure generator there is no state to go on from: fresh noise, which every later step is charged for anyway.
-        if kept["noise"] is not None:
-            self._noise.set_state(kept["noise"])
-            self._sampler.take_up(note["sampling"])
+        self._noise.set_state(kept["noise"])
+        self._sampler.take_up(note["sampling"])
 
     def _written_plan(self) -> dict[str, Any]:
         plan, privacy = self._plan, self._plan.privacy
