@@ -89,11 +89,21 @@ def demo(
 @app.command("fine-tune")
 def fine_tune(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A YAML file with `recipe` and `data.train`.")],
-    out: Annotated[Path, typer.Option(help="Where the checkpoint goes.")],
+    out: Annotated[Path, typer.Option(help="Where the checkpoint goes, or the frontier's folder.")],
     device: Device = "auto",
     resume: Annotated[bool, typer.Option(help="Take up what an earlier call left unfinished.")] = True,
+    frontier: Annotated[
+        str | None,
+        typer.Option(
+            metavar="EPSILONS",
+            help="Train and audit a twin at each, such as 1,3,8,inf; inf has no guarantee. RECIPE may be a plan then.",
+        ),
+    ] = None,
 ) -> None:
     """Train, and leave a checkpoint with its record."""
+    if frontier is not None:
+        _frontier(recipe, frontier, out, device=device, resume=resume)
+        return
     from audit.plan import load_fine_tune, model_place
     from audit.subjects import pick_device
     from fine_tune.data import AuditData
@@ -271,6 +281,18 @@ def doctor() -> None:
     from audit.tables import print_table
 
     print_table(("what", "found", "to do"), examine(default_cache()))
+
+
+def _frontier(file: Path, epsilons: str, out: Path, *, device: str, resume: bool) -> None:
+    """Twins at several epsilons, a line each, and the report on all of them."""
+    from audit.frontier import frontier
+    from audit.frontier_asked import parse_epsilons
+    from audit.tables import print_frontier
+
+    done = frontier(file, parse_epsilons(epsilons), out, device=device, resume=resume)
+    if done is not None:
+        print_frontier(done)
+        typer.echo(f"Report: {done.report.path / 'report.html'}")
 
 
 def _pairs(given: Sequence[str] | None) -> dict[str, Path]:

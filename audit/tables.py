@@ -14,6 +14,7 @@ from probes.evidence import Interval, ProbeInfo, format_number, slice_name
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from audit.frontier import Frontier
     from reports.record import Ruling, Verdict
 
 PIPED_WIDTH = 160
@@ -65,6 +66,29 @@ def print_verdict(verdict: Verdict) -> None:
         out.print(f"  {printable(str(reason))}")
     for warning in verdict.warnings:
         out.print(f"  warning: {printable(str(warning))}")
+
+
+def print_frontier(done: Frontier) -> None:
+    """A line a twin: what it spent, how good it is, what of its rows can be found, and what its own audit decided."""
+    measures = ("epsilon", "accuracy", "accuracy_cost", "calibration_error", "membership_auc")
+    rows = []
+    for twin, result in done.twins.items():
+        found = [done.figure(twin, name) for name in measures]
+        cells = ["-" if m is None else f"{format_number(m.value)} {_interval(m.interval)}".strip() for m in found]
+        took = done.seconds[twin]
+        outcome = "-" if result.verdict.policy is None else result.verdict.outcome.upper()
+        rows.append((twin, *cells, "-" if took is None else f"{took:.0f} s", outcome))
+    columns = (
+        "twin",
+        "epsilon spent",
+        "accuracy",
+        "cost",
+        "calibration error",
+        "membership AUC",
+        "trained in",
+        "outcome",
+    )
+    print_table(columns, rows, styled="outcome")
 
 
 def _ruling_row(ruling: Ruling) -> tuple[str, ...]:

@@ -4,10 +4,13 @@ claims nothing that was not measured, and names no folder of the machine it was 
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import Any
 
+from fine_tune.privacy.ledger import Ledger, Remark
+from fine_tune.privacy.settings import EXAMPLE
 from fine_tune.recipe import Recipe, TrainingRecord, Trial
 
 CARD = "README.md"
@@ -35,6 +38,7 @@ def model_card(record: TrainingRecord) -> str:
             "## Training\n\n" + _table(_recipe_rows(record)),
             "## Metrics\n\n" + _metrics(record),
             *([_trials(record)] if record.trials else []),
+            *([_privacy(record.ledger)] if record.ledger is not None else []),
             "## Limits\n\n" + "\n".join(f"- {line}" for line in _limits(record)),
             "## How to use\n\n" + _usage(record),
         )
@@ -86,6 +90,7 @@ def _data_rows(record: TrainingRecord) -> list[tuple[str, object]]:
         ("Rows trained on", f"{len(record.training_ids):,}"),
         ("Rows for validation", f"{len(record.validation_ids):,}"),
         ("Rows kept away from both", f"{len(record.holdout_ids):,}"),
+        *_canary_rows(record),
         ("sha256 of the row ids", f"`{record.ids_digest}`"),
         ("Inputs cut at the maximum length", f"{record.truncated:,}"),
     ]
@@ -94,9 +99,22 @@ def _data_rows(record: TrainingRecord) -> list[tuple[str, object]]:
     return rows
 
 
+def _canary_rows(record: TrainingRecord) -> list[tuple[str, object]]:
+    if not record.canaries:
+        return []
+    included = sum(canary.included for canary in record.canaries)
+    mislabelled = sum(canary.included and canary.flipped for canary in record.canaries)
+    return [
+        ("Canaries, in none of these parts", f"{len(record.canaries):,}"),
+        ("Canaries trained on", f"{included:,}, of which {mislabelled:,} with a wrong label"),
+    ]
+
+
 def _recipe_rows(record: TrainingRecord) -> list[tuple[str, object]]:
     recipe = _kept(record)
-    own = recipe.model_dump(mode="json", exclude={"base", "task", "method", "learning_rate", "search", "report_to"})
+    own = recipe.model_dump(
+        mode="json", exclude={"base", "task", "method", "learning_rate", "search", "report_to", "privacy"}
+    )
     usual = Recipe(base="x").model_dump(mode="json")
     always = {"seed", "batch_size", "schedule", "weight_decay", "warmup_ratio"}
     shown = {k: v for k, v in own.items() if v is not None and (k in always or v != usual[k])}
@@ -116,7 +134,8 @@ def _recipe_rows(record: TrainingRecord) -> list[tuple[str, object]]:
 def _metrics(record: TrainingRecord) -> str:
     rows: list[tuple[str, object]] = []
     if record.final_loss is not None:
-        rows.append(("Training loss, last report", f"{record.final_loss:.4f}"))
+        name = "Training loss, last report" + (", canaries included" if record.canaries else "")
+        rows.append((name, f"{record.final_loss:.4f}"))
     if record.validation_loss is not None:
         rows.append(("Validation loss (cross-entropy)", f"{record.validation_loss:.4f}"))
     return _table(rows) if rows else "No loss was reported."
@@ -131,9 +150,50 @@ def _trials(record: TrainingRecord) -> str:
     return "\n".join(lines)
 
 
+def _privacy(ledger: Ledger) -> str:
+    """What the ledger says, no more: an epsilon with its terms, or the reasons why there is none."""
+    facts = ledger.facts
+    rows: list[tuple[str, object]] = [
+        ("Unit whose presence is protected", facts.unit if facts.unit == EXAMPLE else f"whatever has the same `{facts.unit}`"),
+        ("Neighbouring data sets", ledger.neighbours),
+        ("Mechanism", f"{ledger.mechanism}, {facts.sampling} sampling"),
+        ("Units", f"{facts.units:,}"),
+        ("Units a step on average", f"{facts.expected_batch:,}, each with probability {facts.sampling_rate:.4g}"),
+        ("Steps", f"{facts.taken_steps:,} of {facts.planned_steps:,} planned"),
+        ("Noise multiplier", facts.noise_multiplier),
+        ("Contributions clipped to", facts.max_grad_norm),
+        ("Accountant", facts.accountant),
+        ("Earlier steps on the same rows that are charged", f"{sum(r.steps for r in facts.releases if r.purpose == 'tuning'):,}"),
+        ("Sampling and noise", "from the operating system's entropy" if facts.secure_rng else "from the recipe's seed"),
+    ]  # fmt: skip
+    if ledger.epsilon is None:
+        head = "Trained with noise, and **no epsilon can be stated**:\n\n" + _lines(ledger.refusals)
+    else:
+        # Rounded up, because a rounded-down epsilon would claim more than was proved.
+        shown = math.ceil(ledger.epsilon * 1000) / 1000
+        head = f"Differentially private: epsilon {shown:g} at delta {facts.delta:g}, for the weights."
+    return "\n\n".join(
+        (
+            "## Privacy",
+            head,
+            _table(rows),
+            "Not covered:\n\n" + _lines(ledger.not_covered),
+            "Beside the private steps:\n\n"
+            + "\n".join(f"- {_plain(o.name)} ({o.standing}): {_plain(str(o.reason))}" for o in ledger.outside),
+            "Known of the arithmetic and the libraries:\n\n" + _lines(ledger.known_issues),
+        )
+    )
+
+
+def _lines(remarks: tuple[Remark, ...]) -> str:
+    return "\n".join(f"- {_plain(str(one))}" for one in remarks)
+
+
 def _limits(record: TrainingRecord) -> list[str]:
     out = [
-        "Nobody has audited it yet: losses say nothing about groups of people, robustness or privacy.",
+        "Nobody has audited it yet: losses say nothing about groups of people, robustness or privacy."
+        if record.ledger is None
+        else "Nobody has audited it yet: losses say nothing about groups of people or robustness, and no attack has tried the guarantee.",
         "It has learnt what the training data says, errors and prejudice included.",
         "Licence and limits of the base model and of the data apply; they were not checked here.",
     ]

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from fine_tune.arguments import Extent, Place, trainer_arguments
+from fine_tune.canaries import taught
 from fine_tune.checkpoint import Checkpoint
 from fine_tune.data import AuditData
 from fine_tune.methods import finish, prepare, with_dropout
@@ -35,6 +37,11 @@ class Job:
     progress: bool
     states: ResumeFolder
     logs: Path
+
+    @cached_property
+    def taught(self) -> AuditData:
+        """The data with the labels that are trained on: a canary's may be flipped."""
+        return taught(self.data, self.split.canaries)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +72,7 @@ class Learned:
 def materials(job: Job) -> tuple[Trainable, dict[int, dict[str, Any]]]:
     """Model and processor of the job's base, and the examples of the rows that are used, by row number."""
     used = sorted([*job.split.training, *job.split.validation])
-    rows = job.data if len(used) == len(job.data) else job.data.select(used)
+    rows = job.taught if len(used) == len(job.data) else job.taught.select(used)
     made = with_dropout(job.task.trainable(job.base, job.recipe, rows, job.classes), job.recipe)
     return made, dict(zip(used, made.examples, strict=True))
 
@@ -80,7 +87,7 @@ def train_openly(job: Job) -> Learned:
     recipe, split = job.recipe, job.split
     set_seed(recipe.seed)
     made, examples = materials(job)
-    weighting = row_weights(job.data, split.training, recipe)
+    weighting = row_weights(job.taught, split.training, recipe)
     training = [examples[i] for i in split.training]
     if weighting is not None:
         training = with_weights(training, weighting[0])

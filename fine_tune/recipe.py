@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from fine_tune.canaries import FEWEST, Canary
 from fine_tune.errors import RecipeError
 from fine_tune.privacy.ledger import Ledger
 from fine_tune.privacy.settings import Privacy
@@ -76,6 +77,9 @@ class Recipe(_Closed):
         max_length: tokens an input is cut to; the model's own limit if None.
         holdout: share of the rows, drawn at random one by one, that is kept away from training and validation, so
             that membership tests have rows that the model has never seen.
+        canaries: how many training rows are canaries, or 0: half of them get another class as their label, and a fair coin for
+            each decides whether it is trained on or never seen. What the model gives away of the coins is a lower bound on
+            its epsilon. They are no part of validation, holdout or any figure of how good the model is.
         validation_share: share of the remaining rows held out for validation, by cluster where the data has clusters;
             if None, 0.1 with early stopping or a search and 0 without.
         early_stopping: evaluations without a lower validation loss after which training stops and the best weights
@@ -112,6 +116,7 @@ class Recipe(_Closed):
     sample_weights: bool = True
     max_length: int | None = Field(default=None, ge=2)
     holdout: float = Field(default=0, ge=0, lt=1)
+    canaries: int = Field(default=0, ge=0)
     validation_share: float | None = Field(default=None, ge=0, lt=1)
     early_stopping: int | None = Field(default=None, ge=1)
     lora_r: int = Field(default=8, ge=1)
@@ -143,6 +148,8 @@ class Recipe(_Closed):
                 f"a batch of {self.batch_size} rows cannot be split into {self.gradient_accumulation} equal pieces;"
                 " gradient_accumulation must divide batch_size"
             )
+        if 0 < self.canaries < FEWEST:
+            raise ValueError(f"{self.canaries} canaries could not show anything; give 0, or at least {FEWEST}")
         if self.holdout + self.held_out >= 1:
             raise ValueError("holdout and validation_share leave nothing to train on")
         if self.seeds is not None:
@@ -159,6 +166,11 @@ class Recipe(_Closed):
             raise ValueError(f"seeds names {', '.join(map(str, twice))} more than once; each member needs its own seed")
         if self.seed:
             raise ValueError("give seed or seeds, not both; split_seed fixes which rows are held out")
+        if self.canaries:
+            raise ValueError(
+                "canaries beside seeds would be trained on by every member, and the bound is about one training; train one"
+                " model with canaries"
+            )
         if self.search:
             raise ValueError(
                 "search beside seeds might keep other values for each member, and no spread over seeds could be told;"
@@ -284,8 +296,9 @@ class TrainingRecord(_Closed):
         from_scratch: that model was an architecture without weights; every weight was drawn at random.
         data: what it was given.
         classes: in the order of the outputs.
-        training_ids, validation_ids: row ids of both parts.
+        training_ids, validation_ids: row ids of both parts; canaries are in neither.
         holdout_ids: row ids that `Recipe.holdout` kept away from both.
+        canaries: rows with a coin, trained on or left out, in the data's order.
         ids_digest: sha256 over these lists.
         seeds: by purpose.
         versions: of the libraries that decide the numbers.
@@ -313,6 +326,7 @@ class TrainingRecord(_Closed):
     training_ids: tuple[str, ...]
     validation_ids: tuple[str, ...]
     holdout_ids: tuple[str, ...] = ()
+    canaries: tuple[Canary, ...] = ()
     ids_digest: str
     seeds: dict[str, int]
     versions: dict[str, str]
@@ -337,8 +351,12 @@ class TrainingRecord(_Closed):
         return made == (recipe.weighty, base_digest, data_digest)
 
 
-def ids_digest(training: Sequence[str], validation: Sequence[str], holdout: Sequence[str] = ()) -> str:
-    """sha256 over the ids of the parts, in order; a part that is empty and comes last leaves no trace."""
+def ids_digest(
+    training: Sequence[str], validation: Sequence[str], holdout: Sequence[str] = (), canaries: Sequence[Canary] = ()
+) -> str:
+    """sha256 over the ids of the parts, in order; holdout and canaries leave no trace where there are none."""
     last = ("holdout", *holdout) if holdout else ()
+    if canaries:
+        last = (*last, "canaries", *(c.model_dump_json() for c in canaries))
     body = "\n".join(("training", *training, "validation", *validation, *last))
     return hashlib.sha256(body.encode()).hexdigest()

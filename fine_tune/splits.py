@@ -1,4 +1,4 @@
-"""Which rows are trained on, which validate and which are kept away from both, and what each row counts. It draws
+"""Which rows are trained on, which validate, which are kept away from both and which are canaries, and what each row counts. It draws
 by seed alone, never drops a row unsaid, and never lets a cluster be in training and validation at once.
 """
 
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fine_tune.canaries import Canary, draw_canaries, taught
 from fine_tune.data import AuditData
 from fine_tune.errors import DataError, RecipeError
 from fine_tune.recipe import Recipe, WeightNote
@@ -20,11 +21,17 @@ _HOLDOUT_STREAM = 1
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
-    """Row numbers of the three parts, each ascending; together they are every row once."""
+    """Row numbers of the three parts, each ascending; together they are every row once, but for canaries.
+
+    Attributes:
+        training: everything that is trained on, the included canaries among it.
+        canaries: the drawn ones; those whose coin left them out are in no part.
+    """
 
     training: list[int]
     validation: list[int]
     holdout: list[int]
+    canaries: tuple[Canary, ...] = ()
 
 
 def training_classes(data: AuditData) -> tuple[str, ...]:
@@ -47,7 +54,7 @@ def training_classes(data: AuditData) -> tuple[str, ...]:
 
 
 def split_rows(data: AuditData, recipe: Recipe) -> Split:
-    """Draw the parts: first the rows that nothing may see, one by one; then validation, cluster by cluster.
+    """Draw the parts: first the rows that nothing may see, one by one; then validation, cluster by cluster; then canaries.
 
     Raises:
         DataError: too few rows or clusters, or the rows left for training are all of one class.
@@ -64,13 +71,17 @@ def split_rows(data: AuditData, recipe: Recipe) -> Split:
     validation = _validation(data, rest, recipe) if recipe.held_out > 0 else []
     seen = set(validation)
     training = [i for i in rest if i not in seen]
-    if len({data.labels[i] for i in training}) < 2:
+    canaries = draw_canaries(data, training, recipe)
+    left_out = {canary.id for canary in canaries if not canary.included}
+    ids, labels = data.row_ids, taught(data, canaries).labels
+    training = [i for i in training if ids[i] not in left_out]
+    if len({labels[i] for i in training}) < 2:
         raise DataError(
             f"the {len(training)} rows left for training are all of one class",
-            expected="at least two classes after validation and holdout rows are set aside",
-            fix="give more rows, or lower validation_share or holdout",
+            expected="at least two classes after validation, holdout and canaries are set aside",
+            fix="give more rows, or lower validation_share, holdout or canaries",
         )
-    return Split(training=training, validation=validation, holdout=holdout)
+    return Split(training=training, validation=validation, holdout=holdout, canaries=canaries)
 
 
 def _validation(data: AuditData, rows: Sequence[int], recipe: Recipe) -> list[int]:

@@ -62,6 +62,9 @@ def fine_tune(
     check_options(recipe)
     finished = _finished(out, recipe, base, data)
     if finished is not None:
+        if is_main():
+            # A kill after the checkpoint was whole leaves states behind; a private one would hold its noise.
+            ResumeFolder.beside(out, "").remove()
         return finished
     if recipe.seeds is not None:
         asked = EnsembleRequest(recipe=recipe, base_digest=base.digest, data=DataNote.of(data))
@@ -144,6 +147,11 @@ def _finished(out: Path, recipe: Recipe, base: Checkpoint, data: AuditData) -> C
 def _train_into(out: Path, job: Job, *, resume: bool) -> None:
     if not resume and is_main():
         job.states.remove()
+    if resume and job.recipe.privacy is not None:
+        # Before anything that could remove a state: whoever came with the wrong data can still go on with the right one.
+        from fine_tune.privacy.states import refuse_other_states
+
+        refuse_other_states(job.states)
     keep = True
     try:
         learned, record = _learn(job)
@@ -178,9 +186,11 @@ def _learn(job: Job) -> tuple[Learned, TrainingRecord]:
             "the training diverged: some weights are not finite", expected="finite weights",
             fix=f"lower learning_rate, which was {job.recipe.rate}",
         )  # fmt: skip
-    ids = job.data.row_ids
+    ids, canaries = job.data.row_ids, job.split.canaries
+    planted = {canary.id for canary in canaries}
     training_ids, validation_ids, holdout_ids = (
-        tuple(ids[i] for i in part) for part in (job.split.training, job.split.validation, job.split.holdout)
+        tuple(ids[i] for i in part if ids[i] not in planted)
+        for part in (job.split.training, job.split.validation, job.split.holdout)
     )
     return learned, TrainingRecord(
         recipe=job.recipe,
@@ -191,7 +201,8 @@ def _learn(job: Job) -> tuple[Learned, TrainingRecord]:
         training_ids=training_ids,
         validation_ids=validation_ids,
         holdout_ids=holdout_ids,
-        ids_digest=ids_digest(training_ids, validation_ids, holdout_ids),
+        canaries=canaries,
+        ids_digest=ids_digest(training_ids, validation_ids, holdout_ids, canaries),
         seeds={"training": job.recipe.seed, "validation_split": job.recipe.drawing_seed},
         versions=_versions(),
         device=torch.device(job.device).type,

@@ -9,6 +9,7 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from fine_tune.canaries import without_canaries
 from fine_tune.data import AuditData
 from fine_tune.ensemble import Ensemble
 from fine_tune.errors import CheckpointError
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["CheckpointSubject", "check_decision", "data_needs", "subject_digest"]
 
 BATCH_TOKENS = 4096
+_ROW_LISTS = {"training_ids", "validation_ids", "holdout_ids", "canaries"}
 
 
 class CheckpointSubject(AskedSubject):
@@ -38,7 +40,8 @@ class CheckpointSubject(AskedSubject):
 
     Args:
         checkpoint: already opened.
-        data: rows with inputs; labels, if any, are names of the model's classes.
+        data: rows with inputs; labels, if any, are names of the model's classes. Rows that are canaries of its training are
+            left out, and `details` say how many.
         threshold, positive: the positive class is named from this score on, in [0, 1]; both or neither.
         batch_tokens: tokens a batch holds at most, padding included.
         training_data: the data that it was trained on, if it is at hand. It is offered only where its digest is the one
@@ -74,6 +77,9 @@ class CheckpointSubject(AskedSubject):
         self.name, self.task = checkpoint.name, checkpoint.task
         self._task: Task = find_task(self.task)
         self._task.check(checkpoint)
+        given = len(data)
+        if checkpoint.training_record is not None:
+            data = without_canaries(data, checkpoint.training_record.canaries)
         super().__init__(data, checkpoint.classes, threshold=threshold, positive=positive)
         model = {Need.PREDICTIONS, Need.QUERIES, Need.WEIGHTS, Need.GRADIENTS}
         record = {Need.TRAINING_RECORD} if checkpoint.training_record is not None else set()
@@ -84,6 +90,8 @@ class CheckpointSubject(AskedSubject):
         self.offers = frozenset(model | record | data_needs(data))
         self.digest = subject_digest(checkpoint.digest, self.task, self.classes, threshold, positive)
         self.details = _details(checkpoint)
+        if len(data) < given:
+            self.details["canary_rows_left_out"] = given - len(data)
         if training_data is not None and self.training_data is None:
             self.details["training_data"] = f"{training_data.name} is not what the training record names; not used"
         self.training = _training(checkpoint)
@@ -166,6 +174,8 @@ def _training(checkpoint: Checkpoint) -> dict[str, Any] | None:
     record = checkpoint.training_record
     if record is None:
         return None
-    body = record.model_dump(mode="json", by_alias=True, exclude={"training_ids", "validation_ids", "holdout_ids"})
+    body = record.model_dump(mode="json", by_alias=True, exclude=_ROW_LISTS)
     counts = {"training": record.training_ids, "validation": record.validation_ids, "holdout": record.holdout_ids}
-    return {**body, **{f"{part}_rows": len(ids) for part, ids in counts.items()}}
+    planted = [canary.included for canary in record.canaries]
+    canaries = {"canaries": len(planted), "canaries_trained_on": sum(planted)} if planted else {}
+    return {**body, **{f"{part}_rows": len(ids) for part, ids in counts.items()}, **canaries}

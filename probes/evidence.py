@@ -85,6 +85,7 @@ class Need(StrEnum):
     TRAINING_DATA = "training_data"
     TRAINING_RECORD = "training_record"
     MEMBERS = "members"
+    TWINS = "twins"
 
 
 AxisKind = Literal["feature", "group", "class", "output", "setting"]

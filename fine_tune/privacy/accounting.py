@@ -17,7 +17,11 @@ from fine_tune.privacy.settings import Accountant
 # The PRV accountant adds this to its estimate, so that what it returns is an upper bound.
 PRV_ERROR = 0.01
 MOST_NOISE = 1e4
+# Below it, one step gives a unit away in full at any useful delta, and the accountants ask for meshes of gigabytes.
+LEAST_NOISE = 0.05
 _STEP = 1e-4
+# Opacus looks at orders up to 63, which cannot resolve an epsilon far below one.
+_HIGH_ORDERS = (64, 80, 96, 128, 160, 192, 256, 384, 512, 768, 1024)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,15 +65,39 @@ def epsilon_spent(phases: Sequence[Phase], delta: float, accountant: Accountant)
     return value
 
 
-def noise_for(epsilon: float, delta: float, sampling_rate: float, steps: int, accountant: Accountant) -> float:
+def noise_for(
+    epsilon: float,
+    delta: float,
+    sampling_rate: float,
+    steps: int,
+    accountant: Accountant,
+    *,
+    before: Sequence[Phase] = (),
+) -> float:
     """The smallest noise multiplier, to four digits after the point, that keeps ``steps`` steps within ``epsilon``.
 
+    Args:
+        epsilon, delta: the budget.
+        sampling_rate: q of each step.
+        steps: how many.
+        accountant: what the budget is measured by.
+        before: what was spent on the same units earlier; the budget covers it too.
+
     Raises:
-        RecipeError: no noise multiplier up to ten thousand does; the message names the epsilon that it would spend.
+        RecipeError: the budget was spent before, or no noise multiplier up to ten thousand keeps it; the message names the
+            epsilon that would be spent.
     """
+    if before:
+        gone = epsilon_spent(before, delta, accountant)
+        if gone >= epsilon:
+            raise RecipeError(
+                f"epsilon {epsilon} is to cover earlier trainings on these rows too, and they spent {gone:.3g} at delta {delta}",
+                expected="a budget above what was spent", fix="raise epsilon",
+            )  # fmt: skip
 
     def spent(noise: float) -> float:
-        return _spent_or_infinite(noise, sampling_rate, steps, delta, accountant)
+        own = Phase(noise_multiplier=noise, sampling_rate=sampling_rate, steps=steps)
+        return _spent_or_infinite([*before, own], delta, accountant)
 
     high = 1.0
     while spent(high) > epsilon:
@@ -81,20 +109,25 @@ def noise_for(epsilon: float, delta: float, sampling_rate: float, steps: int, ac
                 expected=f"an epsilon above what the {accountant} accountant can resolve",
                 fix="raise epsilon or delta, or take fewer steps",
             )  # fmt: skip
-    low = high / 2 if high > 1 else 0.0
+    low = high / 2
+    while low > LEAST_NOISE and spent(low) <= epsilon:
+        high, low = low, low / 2
     while high - low > _STEP / 2:
         middle = (low + high) / 2
         if spent(middle) > epsilon:
             low = middle
         else:
             high = middle
-    rounded = math.ceil(high / _STEP) * _STEP
-    return round(rounded, 4)
+    found = math.ceil(high / _STEP)
+    # The accountants are numeric: the last digit is looked at again, so that what is returned was itself measured.
+    while spent(found * _STEP) > epsilon:
+        found += 1
+    return round(found * _STEP, 4)
 
 
-def _spent_or_infinite(noise: float, rate: float, steps: int, delta: float, accountant: Accountant) -> float:
+def _spent_or_infinite(phases: Sequence[Phase], delta: float, accountant: Accountant) -> float:
     try:
-        return epsilon_spent([Phase(noise_multiplier=noise, sampling_rate=rate, steps=steps)], delta, accountant)
+        return epsilon_spent(phases, delta, accountant)
     except (RecipeError, ArithmeticError, ValueError, MemoryError):
         # With next to no noise the accountants overflow or ask for a huge mesh: more than any budget.
         return math.inf
@@ -111,4 +144,4 @@ def _ask(accountant: Accountant, history: list[tuple[float, float, int]], delta:
             return float(prv.get_epsilon(delta, eps_error=PRV_ERROR))
         rdp = RDPAccountant()
         rdp.history = history
-        return float(rdp.get_epsilon(delta))
+        return float(rdp.get_epsilon(delta, alphas=[*RDPAccountant.DEFAULT_ALPHAS, *_HIGH_ORDERS]))

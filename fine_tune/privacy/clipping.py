@@ -4,11 +4,19 @@ parameters together; what can't be clipped rightly is refused with the module's 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Protocol
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, Protocol
 
 from fine_tune.errors import RecipeError
+from fine_tune.privacy.normalisation import hold_statistics, mixing
 from fine_tune.privacy.settings import Gradients
+
+# Vectors that are written at places of a sequence, not at rows of a batch: what stands for masked stretches of sound.
+_BY_PLACE = ("masked_spec_embed",)
+
+
+class ChangedInputsError(RecipeError):
+    """Something changed a layer's inputs in place before its gradient was made of them."""
 
 
 class Clipper(Protocol):
@@ -44,6 +52,25 @@ class Clipper(Protocol):
         ...
 
 
+def prepare_model(model: Any, batch_norm: Literal["refuse", "hold"] = "refuse") -> list[str]:
+    """Hold still what cannot be clipped and need not be trained.
+
+    Args:
+        model: with the flags of what is trained set; changed in place.
+        batch_norm: ``hold`` keeps running statistics as they came with the base, in training too; scales and shifts are
+            trained. With ``refuse`` such layers stay as they are, and `make_clipper` refuses them.
+
+    Returns:
+        Names of the parameters and layers that are held from now on.
+    """
+    held = []
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad and name.rsplit(".", 1)[-1] in _BY_PLACE:
+            parameter.requires_grad_(False)
+            held.append(name)
+    return held + (hold_statistics(model) if batch_norm == "hold" else [])
+
+
 def make_clipper(model: Any, max_grad_norm: float, mode: Gradients = "auto") -> Clipper:
     """The way to clip this model's gradients; ``auto`` takes book-keeping where it covers every trained layer, else hooks.
 
@@ -52,6 +79,8 @@ def make_clipper(model: Any, max_grad_norm: float, mode: Gradients = "auto") -> 
     """
     refuse_shared(model)
     refuse_mixing(model)
+    if not any(p.requires_grad for p in model.parameters()):
+        raise RecipeError("no weight of the model is trained", expected="a method that moves weights")
     if mode in ("auto", "bookkeeping"):
         from fine_tune.privacy.bookkeeping import BookKeeping, uncovered
 
@@ -91,17 +120,25 @@ def refuse_mixing(model: Any) -> None:
     """Refuse layers in which rows of a batch meet.
 
     Raises:
-        RecipeError: a batch normalisation is trained, or learns its statistics.
+        RecipeError: a batch normalisation uses the batch's statistics, or a layer learns statistics without noise.
     """
-    from torch.nn.modules.batchnorm import _BatchNorm
+    found = mixing(model)
+    if found:
+        raise RecipeError(
+            f"{found[0]} normalises over the rows of a batch, so no row's contribution can be clipped alone"
+            + (f" (and {len(found) - 1} more layers)" if len(found) > 1 else ""),
+            expected="GroupNorm or LayerNorm, which look at one row at a time, or statistics that are held still",
+            fix="set privacy.batch_norm: hold, use such a base (BiT has GroupNorm), or method: head",
+        )
 
-    for name, module in model.named_modules():
-        if isinstance(module, _BatchNorm) and (
-            any(p.requires_grad for p in module.parameters())
-            or (module.training and not module.__dict__.get("held", False))
-        ):
-            raise RecipeError(
-                f"{name} normalises over the rows of a batch, so no row's contribution can be clipped alone",
-                expected="GroupNorm or LayerNorm, which look at one row at a time",
-                fix="use such a base, or method: head, which holds the statistics still",
-            )
+
+def batch_rows(args: Iterable[Any], kwargs: Mapping[str, Any]) -> int:
+    """Rows of the batch that a model is called with. Inputs that stand for all rows at once, such as positions, have one.
+
+    Raises:
+        RecipeError: there is no tensor among the inputs.
+    """
+    sizes = [int(v.shape[0]) for v in (*args, *kwargs.values()) if getattr(v, "ndim", 0) > 0]
+    if not sizes:
+        raise RecipeError("the model was called without a tensor", expected="inputs with one row for each example")
+    return max(sizes)

@@ -9,11 +9,16 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from fine_tune.privacy.accounting import Phase, epsilon_spent
+from fine_tune.errors import RecipeError
+from fine_tune.privacy.accounting import PRV_ERROR, Phase, epsilon_spent
 from fine_tune.privacy.settings import Accountant
 
 Standing = Literal["public", "charged", "private", "not used"]
 Sampling = Literal["poisson", "shuffled", "other"]
+Purpose = Literal["training", "resumed training", "tuning"]
+
+# An epsilon as large bounds nothing; RDP, which is cheap, tells whether it is as large.
+MOST_BY_PRV = 1000
 
 NEIGHBOURS = "add or remove one unit"
 MECHANISM = "Poisson-subsampled Gaussian"
@@ -65,12 +70,13 @@ class Release(_Closed):
     """A run of noisy steps that epsilon covers.
 
     Attributes:
-        purpose: ``training``, ``resumed training`` or ``tuning``.
+        purpose: ``training``: the planned steps. ``resumed training``: steps taken once more with fresh noise. ``tuning``:
+            an earlier training on these rows.
         noise_multiplier, sampling_rate: of each step.
         steps: noisy sums that were drawn, empty batches included.
     """
 
-    purpose: str
+    purpose: Purpose
     noise_multiplier: float = Field(ge=0)
     sampling_rate: float = Field(gt=0, le=1)
     steps: int = Field(ge=0)
@@ -95,7 +101,8 @@ class Facts(_Closed):
         noise_multiplier: sigma.
         delta: failure probability asked for.
         accountant: what epsilon is computed by.
-        planned_steps, taken_steps, empty_steps: steps fixed up front, taken, and taken without a single unit.
+        planned_steps, taken_steps, empty_steps: steps fixed up front, taken, and taken without a single unit. The last is an
+            outcome of the draw, which epsilon does not cover; see `Ledger.not_covered`.
         releases: everything that is composed.
         finite: every clipped sum and every noisy gradient was finite.
         self_tested: the clipped sums agreed with one-at-a-time clipping before training.
@@ -158,6 +165,8 @@ class Ledger(_Closed):
     def _either(self) -> Self:
         if (self.epsilon is None) != bool(self.refusals):
             raise ValueError("a ledger holds an epsilon or the reasons why there is none")
+        if self.epsilon is not None and refusals(self.facts, self.outside):
+            raise ValueError("a ledger holds an epsilon that its own facts speak against")
         return self
 
 
@@ -170,13 +179,20 @@ def settle(
 ) -> Ledger:
     """The ledger of a training: an epsilon where `refusals` finds nothing against it, otherwise the reasons."""
     found = list(refusals(facts, outside))
-    spent: dict[Accountant, float | None] = {"prv": None, "rdp": None}
+    spent: dict[Accountant, float | None] = {"rdp": None, "prv": None}
     if not found:
         phases = [release.phase for release in facts.releases]
         for name in spent:
+            if name == "prv" and (spent["rdp"] is None or spent["rdp"] > MOST_BY_PRV):
+                # Its mesh grows with epsilon, to minutes and gigabytes, for a figure that promises nothing.
+                if name == facts.accountant:
+                    found.append(
+                        remark("Epsilon is beyond {most}, more than the PRV accountant is asked for.", most=MOST_BY_PRV)
+                    )
+                continue
             try:
                 spent[name] = epsilon_spent(phases, facts.delta, name)
-            except (ValueError, ArithmeticError, MemoryError) as error:
+            except (RecipeError, ValueError, ArithmeticError, MemoryError) as error:
                 if name == facts.accountant:
                     found.append(
                         remark("The {accountant} accountant gives no figure: {why}.", accountant=name, why=str(error))
@@ -190,7 +206,7 @@ def settle(
     made = dict(versions or {})
     return Ledger(
         facts=facts, epsilon=epsilon, epsilon_prv=spent["prv"], epsilon_rdp=spent["rdp"], refusals=tuple(found),
-        not_covered=tuple(not_covered), outside=tuple(outside), versions=made, known_issues=known_issues(facts),
+        not_covered=tuple(not_covered), outside=tuple(outside), versions=made, known_issues=known_issues(facts, made),
     )  # fmt: skip
 
 
@@ -219,7 +235,10 @@ def refusals(facts: Facts, outside: Sequence[Outside] = ()) -> tuple[Remark, ...
             remark("The sampling rate was {rate}, and {batch} of {units} units a step is {wanted}.", rate=facts.sampling_rate,
                    batch=facts.expected_batch, units=facts.units, wanted=wanted)
         )  # fmt: skip
-    released = sum(r.steps for r in facts.releases if r.purpose != "tuning")
+    own = [r for r in facts.releases if r.purpose == "training"]
+    released = sum(r.steps for r in own)
+    if facts.planned_steps < 1:
+        out.append(remark("No step was planned."))
     if facts.taken_steps != facts.planned_steps:
         out.append(
             remark(
@@ -228,7 +247,7 @@ def refusals(facts: Facts, outside: Sequence[Outside] = ()) -> tuple[Remark, ...
                 planned=facts.planned_steps,
             )
         )
-    if released < facts.taken_steps or not facts.releases:
+    if released != facts.taken_steps:
         out.append(
             remark(
                 "The accountant knows of {released} noisy sums, and {taken} steps were taken.",
@@ -236,6 +255,15 @@ def refusals(facts: Facts, outside: Sequence[Outside] = ()) -> tuple[Remark, ...
                 taken=facts.taken_steps,
             )
         )
+    if any((r.noise_multiplier, r.sampling_rate) != (facts.noise_multiplier, facts.sampling_rate) for r in own):
+        out.append(
+            remark(
+                "The accountant was told of other noise or another rate than {noise} and {rate}.",
+                noise=facts.noise_multiplier, rate=facts.sampling_rate,
+            )
+        )  # fmt: skip
+    if facts.max_grad_norm <= 0:
+        out.append(remark("Contributions were clipped to {bound}, which bounds nothing.", bound=facts.max_grad_norm))
     if not facts.finite:
         out.append(remark("Some gradients were not finite, so that clipping bounded nothing."))
     if not facts.self_tested:
@@ -250,8 +278,8 @@ def refusals(facts: Facts, outside: Sequence[Outside] = ()) -> tuple[Remark, ...
     return tuple(out)
 
 
-def known_issues(facts: Facts) -> tuple[Remark, ...]:
-    """What is known against the arithmetic of these versions, whatever the settings."""
+def known_issues(facts: Facts, versions: dict[str, str]) -> tuple[Remark, ...]:
+    """What is known against the arithmetic and these versions, whatever the settings."""
     out = [
         remark(
             "Noise is drawn in floating point, whose gaps can leak (Mironov, 2012); no attack on training of this kind is known to use it."
@@ -260,7 +288,7 @@ def known_issues(facts: Facts) -> tuple[Remark, ...]:
     if facts.secure_rng:
         out.append(
             remark(
-                "The generator of sampling and noise starts from the operating system's entropy, and is no cryptographic one."
+                "The generators of sampling and noise start from the operating system's entropy, and are no cryptographic ones: whoever saw much of their raw output could compute the rest."
             )
         )
     else:
@@ -271,6 +299,16 @@ def known_issues(facts: Facts) -> tuple[Remark, ...]:
         )
     if facts.accountant == "prv":
         out.append(
-            remark("The PRV accountant's figure is its upper bound; it adds an error of at most {error}.", error=0.01)
+            remark(
+                "The PRV accountant's figure is its upper bound; it adds an error of at most {error}.", error=PRV_ERROR
+            )
+        )
+    if "opacus" in versions:
+        # github.com/meta-pytorch/opacus: DPDataLoader's int(1 / rate), issue 813, and unfold2d's reshape.
+        out.append(
+            remark(
+                "Opacus {version} rounds the expected batch of its data loader down, counts wrongly with other samplers, and reads the inputs of convolutions wrongly where their axes were swapped. Its loader is not used here, and clipped sums were compared with one-at-a-time clipping.",
+                version=versions["opacus"],
+            )
         )
     return tuple(out)

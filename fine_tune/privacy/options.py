@@ -51,10 +51,10 @@ OPTIONS: tuple[Option, ...] = (
         used=lambda r: isinstance(r.class_weights, dict),
     ),
     Option(
-        name="sample_weights",
+        name="sample_weights (reweighing)",
         meaning="refused",
         why="weights are scaled by their sum over the protected rows, so that one row moves every other row's share",
-        instead="set sample_weights: false, or leave the weight role out",
+        instead="set sample_weights: false, or leave the weight role out; it stops only where the data has that role",
     ),
     Option(
         name="label_smoothing",
@@ -102,7 +102,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         name="validation_share",
         meaning="public",
-        why="validation losses are written down without noise, so the validation rows are outside the guarantee",
+        why="the validation loss is written down without noise, so the validation rows are outside the guarantee",
         used=lambda r: r.held_out > 0,
     ),
     Option(
@@ -154,10 +154,23 @@ OPTIONS: tuple[Option, ...] = (
         used=lambda r: r.method == "adalora",
     ),
     Option(
-        name="BatchNorm",
+        name="BatchNorm (privacy.batch_norm: refuse)",
         meaning="refused",
         why="each row's output depends on the other rows of its batch, so no row's contribution can be clipped alone",
-        instead="a base with GroupNorm or LayerNorm, or method: head, which holds the statistics still",
+        instead="privacy.batch_norm: hold, a base with GroupNorm or LayerNorm, or method: head",
+    ),
+    Option(
+        name="privacy.batch_norm: hold",
+        meaning="public",
+        why="running statistics stay as they came with the base, so each row is normalised alone",
+        used=lambda r: r.privacy is not None and r.privacy.batch_norm == "hold",
+    ),
+    Option(
+        name="precision: bf16 with gradients: ghost",
+        meaning="refused",
+        why="the second backward pass rounds otherwise than the first, so a contribution may exceed the norm that it was clipped to",
+        instead="gradients: auto",
+        used=lambda r: r.precision == "bf16" and r.privacy is not None and r.privacy.gradients == "ghost",
     ),
     Option(
         name="weight sharing",
@@ -169,11 +182,13 @@ OPTIONS: tuple[Option, ...] = (
 
 
 def check_options(recipe: Recipe) -> None:
-    """Refuse what the guarantee cannot stand.
+    """Refuse what the guarantee cannot stand; at once where no privacy is asked for.
 
     Raises:
         RecipeError: an option is refused; every one is listed with its reason.
     """
+    if recipe.privacy is None:
+        return
     found = [o for o in OPTIONS if o.meaning == "refused" and o.used(recipe)]
     if found:
         raise RecipeError(

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -98,3 +98,8 @@ class PoissonSampler:
     def take_up(self, state: dict[str, Any]) -> None:
         """Go on drawing from ``state``."""
         self._generator.bit_generator.state = state
+
+
+def sampling_of(sampler: object) -> Literal["poisson", "other"]:
+    """How a sampler draws. Only this module's own is known to draw each unit independently, whatever another calls itself."""
+    return "poisson" if type(sampler) is PoissonSampler else "other"

@@ -4,17 +4,25 @@ does not start, so that no epsilon is ever printed for an unchecked model.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import contextlib
+import math
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from fine_tune.errors import RecipeError
-from fine_tune.privacy.clipping import Clipper
+from fine_tune.privacy.clipping import ChangedInputsError, Clipper
+from fine_tune.privacy.meeting import module_where_rows_meet
+from fine_tune.sources import first_line
 
+# Of a weight's largest entry. Entries that are that small beside the largest of all weights are rounding.
 TOLERANCE = 1e-4
+_ROUNDING = 5e-6
 ROWS = 4
+# How far weights are moved for the second comparison, at least and as a share of their size.
+_LEAST, _SHARE = 0.02, 0.1
 
 Losses = Callable[[dict[str, Any]], Tensor]
 
@@ -35,11 +43,20 @@ def reference_sums(
 
     Returns:
         The sums by name, and each row's norm before clipping.
+
+    Raises:
+        RecipeError: the model has no gradients.
     """
     sums = {name: torch.zeros_like(p, dtype=torch.float32) for name, p in parameters.items()}
     norms = []
     for batch in batches:
-        made = torch.autograd.grad(losses(batch).sum(), list(parameters.values()), allow_unused=True)
+        try:
+            made = torch.autograd.grad(losses(batch).sum(), list(parameters.values()), allow_unused=True)
+        except RuntimeError as error:
+            raise RecipeError(
+                f"the model gives no gradients of rows taken one at a time: {first_line(error)}",
+                expected="a model that can be trained, with or without privacy", fix="use another base or method",
+            ) from error  # fmt: skip
         grads = [
             torch.zeros_like(p) if g is None else g.float() for g, p in zip(made, parameters.values(), strict=True)
         ]
@@ -61,8 +78,11 @@ def self_test(
 ) -> Clipper:
     """Compare a clipper with the reference and hand it over if they agree.
 
+    They are compared twice: at the weights as they are, and at weights that are moved a little and put back, because
+    weights that start at zero (the second factor of LoRA, small layer scales) hide the gradients of others.
+
     Args:
-        model: with the flags of what is trained set; its mode is restored.
+        model: with the flags of what is trained set; its modes and weights are restored.
         make: opens the clipper on the model.
         collate: examples to a batch on the model's device.
         examples: three or four rows, of different lengths where rows have a length.
@@ -70,29 +90,31 @@ def self_test(
         bound: the clipping norm.
 
     Raises:
-        RecipeError: the sums differ, some parameter gets no gradient from any row though the reference has one, or the
-            clipper holds other parameters than the model trains; the message names the parameter.
+        RecipeError: the sums differ, some parameter gets no gradient from any row though the reference has one, the
+            clipper holds other parameters than the model trains, or a layer learns statistics without noise; the message
+            names the layer.
     """
+    if not examples:
+        raise RecipeError("there is no row to check clipping with", expected="three or four training rows")
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    _refuse_statistics(model, collate(examples), losses)
     modes = {module: module.training for module in model.modules()}
     model.eval()
-    # Opacus' hooks look at layers in training mode alone; layers with weights of their own have no dropout inside.
+    # Opacus' hooks look at layers in training mode alone; what owns weights directly seldom has dropout of its own.
     for module in model.modules():
-        if any(p.requires_grad for p in module.parameters(recurse=False)) and not list(module.children()):
+        if any(p.requires_grad for p in module.parameters(recurse=False)) or hasattr(module, "parametrizations"):
             module.training = True
     try:
-        wanted, norms = reference_sums(trained, (collate([e]) for e in examples), losses, bound)
-        # A bound below every norm makes a row that escapes clipping visible, whatever the bound in use.
-        tight = min([bound, *(0.5 * norm for norm in norms if norm > 0)])
-        if tight < bound:
-            wanted, _ = reference_sums(trained, (collate([e]) for e in examples), losses, tight)
+        wanted, elsewhere = _references(trained, [collate([e]) for e in examples], losses, bound)
         clipper = make()
-        clipper.bound = tight
         try:
-            seen = clipper.backward(losses(collate(examples)))
-            sums = clipper.take()
-            _compare(trained, clipper, wanted, sums)
-            _compare_norms(norms, [float(v) for v in seen])
+            _same_weights(trained, clipper)
+            clipper.bound = wanted.bound
+            batch = collate(examples)
+            _compare(model, clipper, wanted, batch, losses)
+            clipper.bound = elsewhere.bound
+            with _moved(trained):
+                _compare(model, clipper, elsewhere, batch, losses)
         except BaseException:
             clipper.close()
             raise
@@ -103,32 +125,183 @@ def self_test(
             module.training = mode
 
 
-def _compare(
-    trained: dict[str, nn.Parameter], clipper: Clipper, wanted: dict[str, Tensor], sums: dict[str, Tensor]
-) -> None:
-    if set(sums) != set(trained) or set(clipper.parameters) != set(trained):
-        other = sorted(set(sums) ^ set(trained))
+class _Wanted:
+    """The reference at some weights: clipped sums, norms, the bound that they were clipped to, and the largest entry of any
+    contribution. Contributions of opposite labels cancel; what rounding leaves is small beside them, not beside their sum.
+    """
+
+    def __init__(
+        self, trained: dict[str, nn.Parameter], rows: list[dict[str, Any]], losses: Losses, bound: float
+    ) -> None:
+        self.bound = bound
+        _, self.norms = reference_sums(trained, rows, losses, bound)
+        # A bound below every norm makes a row that escapes clipping visible, whatever the bound in use.
+        self.bound = min([bound, *(0.5 * norm for norm in self.norms if norm > 0)])
+        self.sums = {name: torch.zeros_like(p, dtype=torch.float32) for name, p in trained.items()}
+        self.sizes = dict.fromkeys(trained, 0.0)
+        for row in rows:
+            alone, _ = reference_sums(trained, [row], losses, self.bound)
+            for name, total in alone.items():
+                self.sums[name] += total
+                self.sizes[name] = max(self.sizes[name], float(total.abs().max()) if total.numel() else 0.0)
+
+
+def _references(
+    trained: dict[str, nn.Parameter], rows: list[dict[str, Any]], losses: Losses, bound: float
+) -> tuple[_Wanted, _Wanted]:
+    """At the weights as they are, and at moved ones; both before a clipper takes the flags of the weights away."""
+    as_they_are = _Wanted(trained, rows, losses, bound)
+    with _moved(trained):
+        return as_they_are, _Wanted(trained, rows, losses, bound)
+
+
+@contextlib.contextmanager
+def _moved(trained: dict[str, nn.Parameter]) -> Iterator[None]:
+    """The same small change of every trained weight each time; put back at the end, to the bit."""
+    kept = {name: p.detach().clone() for name, p in trained.items()}
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for p in trained.values():
+            far = max(_LEAST, _SHARE * float(p.float().square().mean().sqrt())) if p.numel() else 0.0
+            p.add_((far * torch.randn(p.shape, generator=generator)).to(device=p.device, dtype=p.dtype))
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for name, p in trained.items():
+                p.copy_(kept[name])
+
+
+def _same_weights(trained: dict[str, nn.Parameter], clipper: Clipper) -> None:
+    other = sorted(set(clipper.parameters) ^ set(trained))
+    other += [n for n, p in clipper.parameters.items() if n in trained and p is not trained[n]]
+    if other:
         raise RecipeError(
-            f"private training would clip {len(sums)} weights, and {len(trained)} are trained, such as {other[:3]}",
-            expected="the same ones", fix="set gradients: hooks, or another method",
+            f"private training would clip {len(clipper.parameters)} weights, and {len(trained)} are trained; {', '.join(other[:3])}"
+            " is in one of the sets alone",
+            expected="the same ones", fix="set privacy.gradients: hooks, or another method",
         )  # fmt: skip
-    scale = max((float(w.abs().max()) for w in wanted.values()), default=0.0) or 1.0
-    for name, want in wanted.items():
-        got = sums[name]
-        worst = float((got.reshape(want.shape).float() - want).abs().max()) if want.numel() else 0.0
-        if not worst <= TOLERANCE * scale:
-            raise RecipeError(
-                f"the clipped gradient of {name} differs from one-at-a-time clipping by {worst:.2g} ({clipper.mode})",
-                expected=f"a difference of at most {TOLERANCE:g} of the largest entry, {scale:.2g}",
-                fix="set privacy.gradients to another way, or a method that does not train this layer (head, lora); without agreement"
-                " no epsilon can be stated",
+
+
+def _compare(model: nn.Module, clipper: Clipper, wanted: _Wanted, batch: dict[str, Any], losses: Losses) -> None:
+    try:
+        seen = clipper.backward(_forward(model, clipper, batch, losses))
+    except ChangedInputsError:
+        # The clipper knows by now whose inputs it has to copy.
+        seen = clipper.backward(_forward(model, clipper, batch, losses))
+    sums = clipper.take()
+    if set(sums) != set(wanted.sums):
+        raise RecipeError(
+            f"clipping gives sums of {len(sums)} weights, and {len(wanted.sums)} are trained; one of them alone has"
+            f" {', '.join(sorted(set(sums) ^ set(wanted.sums))[:3])}",
+            expected="the same ones", fix="set privacy.gradients: hooks, or another method",
+        )  # fmt: skip
+    wrong = _wrong_sum(model, clipper.mode, wanted, sums) or _wrong_norm(wanted.norms, [float(v) for v in seen])
+    if wrong is None:
+        return
+    where = module_where_rows_meet(model, batch, losses)
+    if where is not None:
+        raise RecipeError(
+            f"rows of a batch meet in {where}, so no row's contribution can be clipped alone", expected="layers that look at one row at a time",
+            fix="use a base without that layer",
+        )  # fmt: skip
+    raise wrong
+
+
+def _forward(model: nn.Module, clipper: Clipper, batch: dict[str, Any], losses: Losses) -> Tensor:
+    """The losses of a pass that went well without the clipper.
+
+    Raises:
+        RecipeError: it does not go well with it, as where something changes in place what Opacus has hooked.
+    """
+    failed: list[str] = []
+
+    def note(name: str) -> Any:
+        def hook(module: nn.Module, args: Any, output: Any) -> None:  # noqa: ARG001
+            if output is None:
+                failed.append(f"{name or 'the model'} ({type(module).__name__})")
+
+        return hook
+
+    handles = [m.register_forward_hook(note(n), always_call=True) for n, m in model.named_modules()]
+    try:
+        return losses(batch)
+    except RuntimeError as error:
+        where = failed[0] if failed else "the loss"
+        raise RecipeError(
+            f"{where} fails while gradients are clipped ({clipper.mode}): {first_line(error)}", expected="layers that can be clipped",
+            fix="set privacy.gradients: auto, or a method that does not train these layers (head, lora)",
+        ) from error  # fmt: skip
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _wrong_sum(model: nn.Module, mode: str, wanted: _Wanted, sums: dict[str, Tensor]) -> RecipeError | None:
+    """What is said of the weight that is furthest off, if one is too far off."""
+    scale = max(wanted.sizes.values(), default=0.0) or 1.0
+    furthest, name, worst = 0.0, "", 0.0
+    for one, want in wanted.sums.items():
+        if sums[one].shape != want.shape:
+            return RecipeError(
+                f"the clipped gradient of {one} has the shape {tuple(sums[one].shape)}", expected=f"{tuple(want.shape)}"
             )
+        difference = float((sums[one].float() - want).abs().max()) if want.numel() else 0.0
+        off = difference / (TOLERANCE * wanted.sizes[one] + _ROUNDING * scale)
+        if not off <= max(1.0, furthest):
+            furthest, name, worst = off, one, difference
+        if math.isnan(off):
+            break
+    if not name:
+        return None
+    said = f"differs from one-at-a-time clipping by {worst:.2g}" if bool(sums[name].any()) else "is missing"
+    kind = type(model.get_submodule(name.rpartition(".")[0])).__name__
+    return RecipeError(
+        f"the clipped gradient of {name} {said} ({kind}, {mode})",
+        expected=f"a difference of at most {TOLERANCE:g} of its largest entry, {wanted.sizes[name]:.2g}",
+        fix="set privacy.gradients to another way, or a method that does not train this layer (head, lora); without agreement"
+        " no epsilon can be stated. If rows change with the padding that other rows bring, pad all to one length",
+    )
 
 
-def _compare_norms(wanted: list[float], seen: list[float]) -> None:
+def _wrong_norm(wanted: list[float], seen: list[float]) -> RecipeError | None:
+    if len(wanted) != len(seen):
+        return RecipeError(f"clipping saw {len(seen)} rows", expected=f"{len(wanted)}")
     for want, got in zip(wanted, seen, strict=True):
-        if not abs(want - got) <= TOLERANCE * max(1.0, want):
-            raise RecipeError(
+        if not abs(want - got) <= TOLERANCE * max(1e-3, want):
+            return RecipeError(
                 f"a row's gradient has the norm {want:.6g}, and clipping took it for {got:.6g}", expected="the same norm",
                 fix="set privacy.gradients to another way",
             )  # fmt: skip
+    return None
+
+
+def _refuse_statistics(model: nn.Module, batch: dict[str, Any], losses: Losses) -> None:
+    """Refuse what is learned without a gradient: it would leave with the weights, and no noise was added to it.
+
+    Raises:
+        RecipeError: a buffer that is saved with the weights changes in a forward pass; it is put back.
+    """
+    saved = set(model.state_dict(keep_vars=True))
+    before = {n: b.detach().clone() for n, b in model.named_buffers() if n in saved}
+    if not before:
+        return
+    # Masks are drawn here, and the training's own must not depend on that.
+    with torch.random.fork_rng(devices=_accelerators(model)), torch.no_grad():
+        losses(batch)
+    after = dict(model.named_buffers())
+    changed = [n for n, b in before.items() if not torch.equal(b, after[n])]
+    with torch.no_grad():
+        for name in changed:
+            after[name].copy_(before[name])
+    if changed:
+        owner = changed[0].rpartition(".")[0]
+        raise RecipeError(
+            f"{owner} ({type(model.get_submodule(owner)).__name__}) learns {changed[0].rpartition('.')[2]} from rows without noise",
+            expected="statistics that stand still",
+            fix="set privacy.batch_norm: hold, or use a base without that layer",
+        )
+
+
+def _accelerators(model: nn.Module) -> list[int]:
+    return sorted({p.device.index or 0 for p in model.parameters() if p.device.type == "cuda"})

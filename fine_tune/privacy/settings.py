@@ -18,7 +18,8 @@ class Privacy(BaseModel):
     """How training is made differentially private: DP-SGD (Abadi et al., 2016) with Poisson sampling.
 
     Attributes:
-        epsilon: the budget; the noise is solved for it. Not beside ``noise_multiplier``.
+        epsilon: the budget, for this training and what it charges beside; the noise is solved for it. Not beside
+            ``noise_multiplier``.
         noise_multiplier: standard deviation of the noise over ``max_grad_norm``; epsilon is what comes out.
         delta: probability with which the guarantee may fail; below 1 / units, or there is no epsilon.
         max_grad_norm: L2 norm that the contribution of one unit to a step is clipped to.
@@ -30,6 +31,8 @@ class Privacy(BaseModel):
         physical_batch: rows that are computed at once; changes memory and speed alone.
         gradients: how clipped sums are computed. ``bookkeeping`` (Bu et al., 2023), ``ghost`` (Li et al., 2022) and
             ``hooks`` give the same sums; ``auto`` takes the first that covers the model.
+        batch_norm: ``hold`` keeps a BatchNorm's statistics as they came with the base, so that a row's output depends on that
+            row alone; ``refuse`` stops instead.
         secure_rng: sampling and noise start from the operating system's entropy, which is forgotten at the end. False draws
             them from the recipe's seed, so that the training can be repeated, and so can the noise by whoever holds the
             training record: for tests and experiments alone.
@@ -48,6 +51,7 @@ class Privacy(BaseModel):
     logical_batch: int | None = Field(default=None, ge=1)
     physical_batch: int = Field(default=32, ge=1)
     gradients: Gradients = "auto"
+    batch_norm: Literal["refuse", "hold"] = "refuse"
     secure_rng: bool = True
     earlier: tuple[str, ...] = ()
 

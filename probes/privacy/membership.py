@@ -21,11 +21,11 @@ from probes.registry import probe
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from probes.privacy.shadow import Asked, Shadows
+    from probes.privacy.shadow import Shadows
     from probes.probe import Context
     from probes.subject import Subject
 
-Deep = Literal["none", "lira", "rmia"]
+Deep = Literal["none", "lira", "rmia", "both"]
 FEWEST_SHADOWS = 4
 
 
@@ -81,7 +81,7 @@ class Membership:
     )
     deep: Deep = field(
         default="none",
-        metadata={"help": "lira or rmia: attack with shadow models too, each of which is a training of its own."},
+        metadata={"help": "lira, rmia or both: attack with shadow models too, each of which is a training of its own."},
     )
     shadow_models: int = field(
         default=16, metadata={"help": "Shadow models of a deep attack, an even number of 4 or more."}
@@ -127,8 +127,8 @@ class Membership:
             raise Unavailable(f"a row is labelled {unknown!r}, which is no class of the model")
         labels = np.array([code[label] for label in columns["label"]], dtype=np.int64)
         inputs = found.inputs
-        columns["score"] = confidence(_probabilities(subject, inputs, ctx), labels)
-        columns["loss"] = np.logaddexp(0.0, -columns["score"])
+        score = confidence(_probabilities(subject, inputs, ctx), labels)
+        columns["score"], columns["loss"] = score.tolist(), np.logaddexp(0.0, -score).tolist()
         facts = _facts(found, self)
         if self.deep != "none":
             from probes.privacy.shadow import Asked, train_shadows

@@ -55,7 +55,6 @@ LIRA_OFFLINE = Attack(prefix="lira_offline_", title=message("LiRA, offline"), so
 RMIA = Attack(prefix="rmia_", title=message("RMIA, online"), source=ZARIFZADEH, against=_HELD)
 RMIA_OFFLINE = Attack(prefix="rmia_offline_", title=message("RMIA, offline"), source=ZARIFZADEH, against=_HELD)
 ATTACKS = (LOSS, ADVISORY, LIRA, LIRA_OFFLINE, RMIA, RMIA_OFFLINE)
-DEEP = {"none": (), "lira": (LIRA, LIRA_OFFLINE), "rmia": (RMIA, RMIA_OFFLINE)}
 
 
 def _define(attack: Attack) -> tuple[MeasureDefinition, ...]:

@@ -121,16 +121,19 @@ def _deep(
     k = int(facts["models"])
     shadows = np.array(rows["shadow_scores"].to_pylist(), dtype=np.float64).reshape(len(rows), k).T
     inside: Bool = np.array(rows["shadow_members"].to_pylist(), dtype=np.bool_).reshape(len(rows), k).T
-    if facts["deep"] == "lira":
-        return [
+    out: list[tuple[Attack, Float]] = []
+    if facts["deep"] in ("lira", "both"):
+        out += [
             (LIRA, likelihood_ratio(every.scores, shadows, inside)),
             (LIRA_OFFLINE, exceedance(every.scores, shadows, inside)),
         ]
-    own, theirs = _probability(every.scores), _probability(shadows)
-    return [
-        (RMIA, beaten(own, usual(theirs, inside), ~every.member, gamma)),
-        (RMIA_OFFLINE, beaten(own, usual_outside(theirs, inside, offset), ~every.member, gamma)),
-    ]
+    if facts["deep"] in ("rmia", "both"):
+        own, theirs = _probability(every.scores), _probability(shadows)
+        out += [
+            (RMIA, beaten(own, usual(theirs, inside), ~every.member, gamma)),
+            (RMIA_OFFLINE, beaten(own, usual_outside(theirs, inside, offset), ~every.member, gamma)),
+        ]
+    return out
 
 
 def _probability(confidence: Float) -> Float:
@@ -212,10 +215,10 @@ def _shadow_remarks(facts: dict[str, Any]) -> tuple[Message, ...]:
         ),
         message("Every model was asked about each row once, as it stands; images are not flipped or shifted."),
     ]  # fmt: skip
-    if facts["deep"] == "lira" and facts["models"] < OWN_VARIANCE:
+    if facts["deep"] != "rmia" and facts["models"] < OWN_VARIANCE:
         out.append(
             message(
-                "With fewer than {enough} shadow models the attack takes one variance for all rows, as its authors advise.",
+                "With fewer than {enough} shadow models LiRA takes one variance for all rows, as its authors advise, and finds less than with more.",
                 enough=OWN_VARIANCE,
             )
         )

@@ -85,9 +85,9 @@ class Material:
 def material(subject: Subject, source: Source, most: tuple[int, int], ctx: Context) -> Material:
     """Members and non-members, at most so many of each, drawn at random.
 
-    Against the holdout, rows of both kinds are left out alike where chance did not decide: inputs that stand in several of
-    these rows, since the model may have seen a row that was kept out; and holdout rows whose cluster went to validation as a
-    whole, since no training row can be like them.
+    Against the holdout, rows of both kinds are left out alike where chance did not decide: inputs that stand in several rows
+    of the data, since the model may have seen a row that was kept out; and holdout rows whose cluster went to validation as a
+    whole, since no training row can be like them. Canaries are on neither side.
 
     Raises:
         Unavailable: the training rows are not at hand, no rows were kept out, or none of one kind is left.
@@ -117,7 +117,7 @@ def _of_holdout(given: AuditData, record: TrainingRecord) -> tuple[Told, Told]:
         )
     trained, away = _places(given, record.training_ids), _places(given, record.holdout_ids)
     contents = given.content_digests or given.row_ids
-    times = Counter(contents[i] for i in (*trained, *away))
+    times = Counter(contents)
     clusters = given.clusters
     taken = set[str | None]()
     if clusters is not None:

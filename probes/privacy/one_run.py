@@ -25,7 +25,8 @@ class Bound:
 
     Attributes:
         epsilon: every (epsilon', delta) guarantee with epsilon' below this is rejected at the stated confidence; 0 where none is.
-        guesses, right: canaries that were guessed on, and guessed rightly, in the round that gives the bound.
+        guesses, right: canaries that were guessed on, and guessed rightly, in the round that gives the bound; in the largest
+            of several that give the same.
         ceiling: the bound that this many canaries give when every guess is right.
     """
 
@@ -117,7 +118,7 @@ def one_run_bound(
     for k in _sides(m, fractions):
         right = int(included[order[:k]].sum() + (~included[order[-k:]]).sum())
         found = epsilon_bound(m, 2 * k, right, delta, each)
-        if found > best.epsilon or not best.guesses:
+        if (found, 2 * k) > (best.epsilon, best.guesses):
             best = Bound(epsilon=found, guesses=2 * k, right=right, ceiling=best.ceiling)
     return best
 

@@ -34,7 +34,7 @@ def usual_outside(shadows: Float, inside: Bool, offset: float) -> Float:
 def beaten(observed: Float, usually: Float, population: Bool, gamma: float) -> Float:
     """The attack's score: the share of population rows z with (p(x|model) / p(x)) / (p(z|model) / p(z)) >= gamma.
 
-    A row of the population is not compared with itself.
+    p(z) comes from the same models in the same way as p(x). A row of the population is not compared with itself.
 
     Args:
         observed: probability of the label under the examined model, shape (n,).

@@ -17,7 +17,7 @@ import numpy as np
 from probes.errors import Unavailable
 from probes.intervals import Bool, Float
 from probes.privacy.lira import confidence
-from probes.probe import MemoryJournal
+from probes.probe import MemoryJournal, silent
 
 if TYPE_CHECKING:
     from fine_tune.data import AuditData
@@ -78,7 +78,7 @@ def shadow_recipe(record: TrainingRecord, seed: int) -> Recipe:
     chosen = record.trials[record.kept_trial].values if record.kept_trial is not None else {}
     recipe = record.recipe
     changes: dict[str, Any] = {
-        "seed": seed, "seeds": None, "split_seed": None, "holdout": 0, "search": {}, "report_to": (),
+        "seed": seed, "seeds": None, "split_seed": None, "holdout": 0, "canaries": 0, "search": {}, "report_to": (),
         "validation_share": recipe.held_out if recipe.early_stopping is not None else 0,
     }  # fmt: skip
     if recipe.privacy is not None:
@@ -118,8 +118,9 @@ def _one(half: AuditData, recipe: Recipe, base: str, asked: Asked, ctx: Context)
 
     with tempfile.TemporaryDirectory(prefix="plumbline-shadow-") as folder:
         made = fine_tune(recipe, half, Path(folder) / "model", progress=False, device=ctx.device)
-        subject = CheckpointSubject(made, half)
-        scores = subject.predict(asked.inputs, replace(ctx, journal=MemoryJournal()))
+        # Its answers are kept below; those of every batch besides would only take room.
+        quiet = replace(ctx, journal=MemoryJournal(), progress=silent)
+        scores = CheckpointSubject(made, half).predict(asked.inputs, quiet)
         trained = set(made.training_record.training_ids if made.training_record is not None else ())
     order = [made.classes.index(name) for name in asked.classes]
     found = {
