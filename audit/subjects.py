@@ -88,7 +88,23 @@ def open_subject(loaded: LoadedPlan, workshop: Workshop) -> Subject:
         )  # fmt: skip
     checkpoint = _checkpoint(loaded, workshop)
     refuse_one_class(data, checkpoint.classes, find_task(checkpoint.task).labels(data))
-    return subject_of(checkpoint, data, threshold=spec.threshold, positive=spec.positive)
+    return subject_of(
+        checkpoint, data, threshold=spec.threshold, positive=spec.positive, training_data=training_rows(loaded)
+    )  # fmt: skip
+
+
+def training_rows(loaded: LoadedPlan) -> AuditData | None:
+    """The data that the plan says the model was trained on, read only where a probe asks for it.
+
+    The subject holds it against the training record; nothing is taken on the plan's word.
+    """
+    from probes.evidence import Need
+    from probes.registry import find
+
+    spec = loaded.plan.data.train
+    if spec is None or not any(Need.TRAINING_DATA in find(p.probe).info.needs for p in loaded.plan.probes.values()):
+        return None
+    return AuditData.load(spec, base_dir=loaded.base_dir, seed=loaded.plan.seed)
 
 
 def refuse_one_class(data: AuditData, classes: Sequence[str], labels: Sequence[str | None] | None = None) -> None:

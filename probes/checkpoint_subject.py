@@ -41,6 +41,11 @@ class CheckpointSubject(AskedSubject):
         data: rows with inputs; labels, if any, are names of the model's classes.
         threshold, positive: the positive class is named from this score on, in [0, 1]; both or neither.
         batch_tokens: tokens a batch holds at most, padding included.
+        training_data: the data that it was trained on, if it is at hand. It is offered only where its digest is the one
+            in the training record; otherwise `details` say that it is not.
+
+    Attributes:
+        training_data: the rows that moved its weights, without those held out; None where they are not at hand.
 
     Raises:
         CheckpointError: the head does not serve the task.
@@ -57,6 +62,7 @@ class CheckpointSubject(AskedSubject):
         threshold: float | None = None,
         positive: str | None = None,
         batch_tokens: int = BATCH_TOKENS,
+        training_data: AuditData | None = None,
     ) -> None:
         if isinstance(checkpoint, Ensemble):
             raise CheckpointError(
@@ -70,9 +76,14 @@ class CheckpointSubject(AskedSubject):
         super().__init__(data, checkpoint.classes, threshold=threshold, positive=positive)
         model = {Need.PREDICTIONS, Need.QUERIES, Need.WEIGHTS, Need.GRADIENTS}
         record = {Need.TRAINING_RECORD} if checkpoint.training_record is not None else set()
+        self.training_data = trained_on(checkpoint, training_data)
+        if self.training_data is not None:
+            record |= {Need.TRAINING_DATA}
         self.offers = frozenset(model | record | data_needs(data))
         self.digest = subject_digest(checkpoint.digest, self.task, self.classes, threshold, positive)
         self.details = _details(checkpoint)
+        if training_data is not None and self.training_data is None:
+            self.details["training_data"] = f"{training_data.name} is not what the training record names; not used"
         self.training = _training(checkpoint)
         self.files = dict(checkpoint.file_digests)
         self._batch_tokens = batch_tokens
@@ -114,6 +125,20 @@ class CheckpointSubject(AskedSubject):
         return json.dumps(
             ["answers/1", self.checkpoint.digest, self.task, reader.settings, device.partition(":")[0], *versions]
         )
+
+
+def trained_on(checkpoint: Checkpoint, data: AuditData | None) -> AuditData | None:
+    """The rows of ``data`` that the training record says moved the weights.
+
+    None where there is no record or no data, where its digest is not the one that was trained on, or where a row has no
+    input or label.
+    """
+    record = checkpoint.training_record
+    if record is None or data is None or data.digest != record.data.digest or not data.has_inputs:
+        return None
+    places = {row: i for i, row in enumerate(data.row_ids)}
+    kept = data.select(places[row] for row in record.training_ids)
+    return kept if set(kept.labels) <= set(checkpoint.classes) else None
 
 
 def _details(checkpoint: Checkpoint) -> dict[str, str | int | float]:

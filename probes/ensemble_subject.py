@@ -109,12 +109,22 @@ def mean_answer(answers: Sequence[Answer]) -> Answer:
 
 
 def subject_of(
-    checkpoint: Checkpoint, data: AuditData, *, threshold: float | None = None, positive: str | None = None
+    checkpoint: Checkpoint,
+    data: AuditData,
+    *,
+    threshold: float | None = None,
+    positive: str | None = None,
+    training_data: AuditData | None = None,
 ) -> CheckpointSubject | EnsembleSubject:
-    """The subject that a checkpoint, or an ensemble of several, makes with its data; the arguments are the classes'."""
+    """The subject that a checkpoint, or an ensemble of several, makes with its data; the arguments are the classes'.
+
+    An ensemble offers no training data: what drove its answer is a matter of its members.
+    """
     if isinstance(checkpoint, Ensemble):
         return EnsembleSubject(checkpoint, data, threshold=threshold, positive=positive)
-    return CheckpointSubject(checkpoint, data, threshold=threshold, positive=positive)
+    return CheckpointSubject(
+        checkpoint, data, threshold=threshold, positive=positive, training_data=training_data
+    )  # fmt: skip
 
 
 def _details(ensemble: Ensemble) -> dict[str, str | int | float]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 from base64 import b64encode
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -25,6 +26,7 @@ from reports.instances import ProbeView
 from reports.language import ENGLISH, catalogue, say
 from reports.record import AuditRecord, Verdict
 from reports.sections import Report, report
+from reports.trust import Trust
 
 TEMPLATES = Path(__file__).parent / "templates"
 MOST_BYTES = 2_000_000
@@ -121,7 +123,7 @@ def _evidence(env: Environment, view: Report, room: Room, *, redact: bool) -> di
     for probe in (p for family in view.families for p in family.probes):
         markups = []
         for evidence in probe.evidence:
-            markup = _one(env, evidence, probe, room, redact)
+            markup = _one(env, evidence, probe, room, redact=redact, trust=view.trust)
             if spent + len(markup) <= room.evidence_bytes:
                 markups.append(markup)
                 spent += len(markup)
@@ -129,9 +131,11 @@ def _evidence(env: Environment, view: Report, room: Room, *, redact: bool) -> di
     return out
 
 
-def _one(env: Environment, evidence: Evidence, probe: ProbeView, room: Room, redact: bool) -> Markup:
+def _one(
+    env: Environment, evidence: Evidence, probe: ProbeView, room: Room, *, redact: bool, trust: Mapping[str, Trust]
+) -> Markup:
     template = env.get_template(f"evidence/{evidence.kind}.html")
-    return Markup(template.render(e=evidence, probe=probe, room=room, redact=redact))  # noqa: S704  autoescaped
+    return Markup(template.render(e=evidence, probe=probe, room=room, redact=redact, trust=trust))  # noqa: S704  autoescaped
 
 
 @lru_cache(maxsize=8)
@@ -150,6 +154,7 @@ def _environment(language: str) -> Environment:
     env.filters["figure"] = charts.figure
     env.filters["ends"] = wording.ends
     env.filters["measure"] = wording.measure_words
+    env.filters["signed"] = wording.signed
     env.filters["words"] = lambda text: len(text.split())
     env.globals.update(
         strip=charts.strip,
