@@ -15,12 +15,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from probes.errors import Unavailable
 from probes.evidence import Measurement, Message, Need, ProbeInfo, Reading, Undefined
 from probes.fake_subject import FakeSubject
 from probes.probe import Context
 from probes.registry import create, discover
 
-OPTIONS: dict[str, dict[str, Any]] = {"fairness.groups": {"positive": "yes", "permutations": 100}}
+OPTIONS: dict[str, dict[str, Any]] = {
+    "fairness.groups": {"positive": "yes", "permutations": 100},
+    "robustness.attack": {"examples": 24, "min_group": 3, "permutations": 100},
+}
 PROBES = discover()
 ROWS = 240
 
@@ -69,7 +73,10 @@ def measured(request, ctx):
     if lacking:
         pytest.skip(f"the fake subject does not offer {', '.join(sorted(lacking))}")
     probe = create(id_, OPTIONS.get(id_, {}))
-    collected = probe.collect(subject, ctx)
+    try:
+        collected = probe.collect(subject, ctx)
+    except Unavailable as why:
+        pytest.skip(f"it does not apply to the fake subject: {why}")
     return probe, collected, probe.summarise(collected, ctx), subject
 
 
