@@ -157,6 +157,35 @@ def run(
 
 
 @app.command()
+def harden(
+    run: Run,
+    *,
+    plan: Annotated[Path, typer.Option(metavar="PLAN", help="The plan that the run was made from.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the new model and both audits go.")],
+    share: Annotated[float, typer.Option(help="Share of the audited rows whose variants may be trained on.")] = 0.5,
+    noise: Annotated[str, typer.Option(metavar="all|flipped", help="Noise variants to train on.")] = "all",
+    device: Device = "auto",
+    cache: Annotated[Path | None, typer.Option(metavar="DIR", help="Where measured rows are kept.")] = None,
+) -> None:
+    """Train a run's model again with what fooled it, and audit both on rows kept apart."""
+    from audit.harden import harden as train_twin
+    from audit.side_by_side import print_comparisons
+    from audit.tables import printable
+
+    if noise not in ("all", "flipped"):
+        raise typer.BadParameter(f"{noise!r} is neither all nor flipped", param_hint="--noise")
+    done = train_twin(
+        run, plan, out, share=share, noise="all" if noise == "all" else "flipped", device=device, cache=cache
+    )
+    print_comparisons(done.comparisons)
+    for note in done.notes:
+        typer.echo(printable(str(note)))
+    typer.echo(f"Checkpoint: {done.model}")
+    typer.echo(f"Original: {done.original.report}")
+    typer.echo(f"Hardened, compared with it: {done.hardened.report}")
+
+
+@app.command()
 def gate(
     run: Run,
     *,
