@@ -167,7 +167,7 @@ def harden(
     device: Device = "auto",
     cache: Annotated[Path | None, typer.Option(metavar="DIR", help="Where measured rows are kept.")] = None,
 ) -> None:
-    """Train a run's model again with what fooled it, and audit both on rows kept apart."""
+    """Train a run's model again with its attacks and noise, and audit both on rows kept apart."""
     from audit.harden import harden as train_twin
     from audit.side_by_side import print_comparisons
     from audit.tables import printable

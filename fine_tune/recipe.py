@@ -80,8 +80,8 @@ class Recipe(_Closed):
             are taken; None trains to the end and takes the last.
         lora_r, lora_alpha, lora_dropout: rank, scale and dropout of ``lora`` and ``adalora``.
         search: values to try, by field; every combination is trained, and the one of the lowest validation loss kept.
-        augmented_by: digest of rows that were added to the data because they fooled a model; `plumbline harden` fills it
-            in, so that the record of a hardened model says so. The rows are part of the data given.
+        augmented_by: digest of the rows that `plumbline harden` added to the data, texts that attacks and noise had
+            changed, so that the record of a hardened model names them. They are part of the data given.
         report_to: trackers, by transformers' names, such as ``tensorboard``, ``mlflow`` or ``wandb``. They change no
             weight and are no part of `digest`.
         trust_remote_code: run code that comes with the base model.
