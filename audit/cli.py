@@ -274,6 +274,26 @@ def probes(
 
 
 @app.command()
+def attacks(
+    network: Annotated[bool, typer.Option("--network", help="Count what may be downloaded as being here.")] = False,
+) -> None:
+    """List the attack recipes of robustness.attack: what each changes and needs, and whether it can run here."""
+    from audit.tables import print_table
+    from probes.engines.textattack.recipes import RecipeCard, cards, standing
+    from probes.errors import ProbeError
+
+    def here(card: RecipeCard) -> str:
+        try:
+            lack = standing(card.name, arguments={}, network=network)
+        except ProbeError as error:
+            return f"with an argument: {error.expected or error.seen}"
+        return "yes" if lack is None else f"no: {lack}"
+
+    rows = [(c.name, str(c.works_on), ", ".join(c.arguments), c.source, here(c)) for c in cards().values()]
+    print_table(("recipe", "what it changes", "arguments", "source", "can run here"), rows)
+
+
+@app.command()
 def init(
     checkpoint: Annotated[str, typer.Argument(metavar="CHECKPOINT", help="A checkpoint, or a table of predictions.")],
     data: Annotated[str, typer.Argument(metavar="DATA", help="A csv, json, jsonl or parquet file with rows.")],
