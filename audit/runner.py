@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from probes.subject import Subject
 
 PREDICTIONS = "evidence/predictions.parquet"
-_EXTRAS = {"captum": "explain", "textattack": "robustness", "opacus": "privacy", "ray": "ray"}
+_EXTRAS = {"captum": "explain", "textattack": "robustness", "greenlet": "robustness", "opacus": "privacy", "ray": "ray"}
 Announce = Callable[[str], None]
 
 

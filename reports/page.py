@@ -6,7 +6,6 @@ Pure and byte-deterministic. Everything that comes from data is text until escap
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 from base64 import b64encode
 from collections.abc import Mapping
@@ -21,6 +20,7 @@ from markupsafe import Markup, escape
 from probes.evidence import Evidence, Table, slice_name
 from reports import charts, wording
 from reports.checks import CheckView
+from reports.differences import differences
 from reports.errors import RecordError
 from reports.instances import ProbeView
 from reports.language import ENGLISH, catalogue, say
@@ -30,7 +30,6 @@ from reports.trust import Trust
 
 TEMPLATES = Path(__file__).parent / "templates"
 MOST_BYTES = 2_000_000
-_LONGEST_DIFF = 400
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,7 +165,7 @@ def _environment(language: str) -> Environment:
         outcome_words=wording.OUTCOME_WORDS,
         slice_words=wording.slice_words,
         slice_name=slice_name,
-        diff=word_diff,
+        differences=differences,
         numeric_columns=_numeric_columns,
         weight_class=_weight_class,
         whole=escape,
@@ -183,19 +182,6 @@ def _finalize(value: Any) -> Any:
 def _css() -> str:
     lines = (TEMPLATES / "page.css").read_text(encoding="utf-8").splitlines()
     return "\n".join(line.strip() for line in lines if line.strip())
-
-
-def word_diff(before: str, after: str) -> tuple[tuple[str, str], ...]:
-    """Pieces of two texts as ``(kind, text)``: ``same``, ``gone`` or ``new``, word by word."""
-    a, b = before.split()[:_LONGEST_DIFF], after.split()[:_LONGEST_DIFF]
-    out: list[tuple[str, str]] = []
-    for op, a0, a1, b0, b1 in difflib.SequenceMatcher(a=a, b=b, autojunk=False).get_opcodes():
-        if op == "equal":
-            out.append(("same", " ".join(a[a0:a1])))
-            continue
-        out += [("gone", " ".join(a[a0:a1]))] if a1 > a0 else []
-        out += [("new", " ".join(b[b0:b1]))] if b1 > b0 else []
-    return tuple(out)
 
 
 def _numeric_columns(table: Table) -> tuple[bool, ...]:
