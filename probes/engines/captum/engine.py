@@ -40,28 +40,28 @@ class AdapterExplainer:
     """
 
     def __init__(self, adapter: Adapter, *, digest: str) -> None:
-        self._adapter, self._digest = adapter, digest
+        self.adapter, self._digest = adapter, digest
         self.classes, self.kind, self.absent = adapter.classes, adapter.kind, adapter.absent
         self._checked: dict[str, Message | None] = {}
 
     @cached_property
     def stages(self) -> tuple[str, ...]:
         """Blocks of parameters from the head down."""
-        return stage_names(self._adapter)
+        return stage_names(self.adapter)
 
     def encode(self, inputs: Sequence[Any]) -> list[Encoded]:
         """Inputs cut into units, in order."""
-        return self._adapter.encode(inputs)
+        return self.adapter.encode(inputs)
 
     def picture(self, encoded: Encoded) -> npt.NDArray[np.uint8] | None:
         """The image as the model sees it; None for texts."""
-        return self._adapter.picture(encoded)
+        return self.adapter.picture(encoded)
 
     def check(self, method: str | Method) -> Message | None:
         """Why the method cannot be used on this model, or None; asked once a method."""
         found = method_of(method)
         if found.name not in self._checked:
-            self._checked[found.name] = found.check(self._adapter)
+            self._checked[found.name] = found.check(self.adapter)
         return self._checked[found.name]
 
     def attribute(
@@ -77,9 +77,9 @@ class AdapterExplainer:
         pairs = sorted(unique)
         known = {pair: _nothing(pair[1]) for pair in pairs if not unique[pair].units}
         pairs = [pair for pair in pairs if pair not in known]
-        sizes = [self._adapter.size(unique[pair]) for pair in pairs]
-        batches = plan(sizes, [f"{key}:{target}" for key, target in pairs], room=GROUP_SIZE, width=self._adapter.width)
-        space = [*self._space(ctx), repr(found), *([ctx.seed] if found.seeded else [])]
+        sizes = [self.adapter.size(unique[pair]) for pair in pairs]
+        batches = plan(sizes, [f"{key}:{target}" for key, target in pairs], room=GROUP_SIZE, width=self.adapter.width)
+        space = [*self.space(ctx), repr(found), *([ctx.seed] if found.seeded else [])]
         for batch in ctx.progress(batches, len(batches), f"explaining by {found.name}"):
             members = [pairs[i] for i in batch]
             key = _key(space, members)
@@ -87,7 +87,7 @@ class AdapterExplainer:
             if kept is None:
                 rngs = [_generator(ctx.seed, found.name, pair) for pair in members]
                 made = found.attribute(
-                    self._adapter, [unique[pair] for pair in members], [target for _, target in members], rngs
+                    self.adapter, [unique[pair] for pair in members], [target for _, target in members], rngs
                 )
                 kept = [_to_json(one) for one in made]
                 ctx.journal.append([(key, kept)])
@@ -108,11 +108,11 @@ class AdapterExplainer:
             asked.append([(one.key, name) for name in names])
             rows.update({(one.key, name): (one, row) for name, row in zip(names, bits, strict=True)})
         wanted = sorted(rows)
-        sizes = [self._adapter.size(rows[pair][0]) for pair in wanted]
-        batches = plan(sizes, [f"{key}:{bits}" for key, bits in wanted], room=PASS_SIZE, width=self._adapter.width)
+        sizes = [self.adapter.size(rows[pair][0]) for pair in wanted]
+        batches = plan(sizes, [f"{key}:{bits}" for key, bits in wanted], room=PASS_SIZE, width=self.adapter.width)
         groups = [batches[i : i + KEPT_PASSES] for i in range(0, len(batches), KEPT_PASSES)]
         known: dict[tuple[str, str], list[float]] = {}
-        space = [*self._space(held), "scores"]
+        space = [*self.space(held), "scores"]
         for group in held.progress(groups, len(groups), "asking with units taken away"):
             members = [wanted[i] for batch in group for i in batch]
             key = _key(space, members)
@@ -121,7 +121,7 @@ class AdapterExplainer:
                 kept = []
                 for batch in group:
                     part = [rows[wanted[i]] for i in batch]
-                    kept += _softmax(logits_without(self._adapter, [a for a, _ in part], [b for _, b in part])).tolist()
+                    kept += _softmax(logits_without(self.adapter, [a for a, _ in part], [b for _, b in part])).tolist()
                 if ctx is not None:
                     held.journal.append([(key, kept)])
             known.update(zip(members, kept, strict=True))
@@ -129,12 +129,13 @@ class AdapterExplainer:
 
     def randomised(self, through: str, seed: int) -> AdapterExplainer:
         """A copy whose weights are drawn anew from the head down through a stage; see `Explainer.randomised`."""
-        model = draw_anew(self._adapter, through, seed)
-        return AdapterExplainer(self._adapter.twin(model), digest=f"{self._digest}/randomised:{through}:{seed}")
+        model = draw_anew(self.adapter, through, seed)
+        return AdapterExplainer(self.adapter.twin(model), digest=f"{self._digest}/randomised:{through}:{seed}")
 
-    def _space(self, ctx: Context) -> list[Any]:
-        versions = [importlib.metadata.version(name) for name in ("torch", "captum")]
-        return [_source(), self._digest, self._adapter.settings, ctx.device.partition(":")[0], *versions]
+    def space(self, ctx: Context) -> list[Any]:
+        """Everything but method, input and target that a figure depends on; part of every key in the journal."""
+        versions = [importlib.metadata.version(name) for name in ("torch", "transformers", "tokenizers", "captum")]
+        return [_source(), self._digest, self.adapter.settings, ctx.device.partition(":")[0], *versions]
 
 
 def method_of(method: str | Method) -> Method:

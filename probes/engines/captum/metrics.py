@@ -108,11 +108,11 @@ def sensitivity_max(
     pairs = list(zip(encoded, targets, strict=True))
     out = []
     for one, target in ctx.progress(pairs, len(pairs), f"moving inputs under {found.name}"):
-        name = f"sensitivity/{STEPS}/{RADIUS}/{explainer._space(ctx)}/{found!r}/{ctx.seed}/{one.key}/{target}"
+        name = f"sensitivity/{STEPS}/{RADIUS}/{explainer.space(ctx)}/{found!r}/{ctx.seed}/{one.key}/{target}"
         key = hashlib.sha256(name.encode()).hexdigest()
         kept = ctx.journal.lookup(key)
         if kept is None:
-            kept = _sensitivity(explainer._adapter, one, target, found, ctx)
+            kept = _sensitivity(explainer.adapter, one, target, found, ctx)
             ctx.journal.append([(key, kept)])
         out.append(float(kept))
     return out
