@@ -104,7 +104,7 @@ def fine_tune(
     if frontier is not None:
         _frontier(recipe, frontier, out, device=device, resume=resume)
         return
-    from audit.plan import load_fine_tune, model_place
+    from audit.plan import load_fine_tune, placed_recipe
     from audit.subjects import pick_device
     from fine_tune.data import AuditData
     from fine_tune.processes import is_main
@@ -112,9 +112,9 @@ def fine_tune(
 
     spec = load_fine_tune(recipe).value
     data = AuditData.load(spec.data.train, base_dir=recipe.parent, seed=spec.recipe.drawing_seed)
-    base = model_place(spec.recipe.base, recipe.parent)
-    asked = spec.recipe.model_copy(update={"base": base})
-    train(asked, data, out, device=pick_device(device), progress=True, resume=resume)
+    train(
+        placed_recipe(spec.recipe, recipe.parent), data, out, device=pick_device(device), progress=True, resume=resume
+    )
     if is_main():
         typer.echo(f"Checkpoint: {out}")
 
@@ -164,6 +164,35 @@ def run(
     )
     _show(result)
     _leave(result)
+
+
+@app.command()
+def harden(
+    run: Run,
+    *,
+    plan: Annotated[Path, typer.Option(metavar="PLAN", help="The plan that the run was made from.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the new model and both audits go.")],
+    share: Annotated[float, typer.Option(help="Share of the audited rows whose variants may be trained on.")] = 0.5,
+    noise: Annotated[str, typer.Option(metavar="all|flipped", help="Noise variants to train on.")] = "all",
+    device: Device = "auto",
+    cache: Annotated[Path | None, typer.Option(metavar="DIR", help="Where measured rows are kept.")] = None,
+) -> None:
+    """Train a run's model again with its attacks and noise, and audit both on rows kept apart."""
+    from audit.harden import harden as train_twin
+    from audit.side_by_side import print_comparisons
+    from audit.tables import printable
+
+    if noise not in ("all", "flipped"):
+        raise typer.BadParameter(f"{noise!r} is neither all nor flipped", param_hint="--noise")
+    done = train_twin(
+        run, plan, out, share=share, noise="all" if noise == "all" else "flipped", device=device, cache=cache
+    )
+    print_comparisons(done.comparisons)
+    for note in done.notes:
+        typer.echo(printable(str(note)))
+    typer.echo(f"Checkpoint: {done.model}")
+    typer.echo(f"Original: {done.original.report}")
+    typer.echo(f"Hardened, compared with it: {done.hardened.report}")
 
 
 @app.command()
@@ -252,6 +281,26 @@ def probes(
     infos = [cls.info for cls in discover().values()]
     rows = [(i.id, str(i.asks), ", ".join(i.needs), available(i)) for i in infos]
     print_table(("id", "asks", "needs", "available here"), rows)
+
+
+@app.command()
+def attacks(
+    network: Annotated[bool, typer.Option("--network", help="Count what may be downloaded as being here.")] = False,
+) -> None:
+    """List the attack recipes of robustness.attack: what each changes and needs, and whether it can run here."""
+    from audit.tables import print_table
+    from probes.engines.textattack.recipes import RecipeCard, cards, standing
+    from probes.errors import ProbeError
+
+    def here(card: RecipeCard) -> str:
+        try:
+            lack = standing(card.name, arguments={}, network=network)
+        except ProbeError as error:
+            return f"with an argument: {error.expected or error.seen}"
+        return "yes" if lack is None else f"no: {lack}"
+
+    rows = [(c.name, str(c.works_on), ", ".join(c.arguments), c.source, here(c)) for c in cards().values()]
+    print_table(("recipe", "what it changes", "arguments", "source", "can run here"), rows)
 
 
 @app.command()

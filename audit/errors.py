@@ -7,6 +7,7 @@ PlumblineError
       UnknownMeasure                   a rule names a probe instance or a measure that the plan does not have
     WaiverError                        a waiver file cannot be used
     GateError                          a run cannot be decided as asked
+    HardenError                        a run has nothing to harden with, or the plan is not the run's
     StoreError                         the cache folder cannot be used
 """
 
@@ -33,6 +34,10 @@ class WaiverError(InputError):
 
 class GateError(InputError):
     """A run cannot be decided as asked."""
+
+
+class HardenError(InputError):
+    """A run cannot be hardened: it has nothing to harden with, or the plan is not the run's."""
 
 
 class StoreError(InputError):

@@ -116,7 +116,7 @@ def read_asked(file: Path) -> Asked:
 
 
 def _of_plan(file: Path) -> Asked:
-    from audit.plan import load_plan, model_place
+    from audit.plan import load_plan, placed_recipe
     from audit.policy import check_measures, read_policy
     from audit.subjects import open_audit_data, refuse_one_class
     from fine_tune.data import AuditData
@@ -137,7 +137,7 @@ def _of_plan(file: Path) -> Asked:
     refuse_one_class(data, rows.task_labels)
     there = {name: loaded.base_dir / path for name, path in plan.baselines.items()}
     return Asked(
-        name=plan.name, recipe=_ready(recipe, model_place(recipe.base, loaded.base_dir)), train=rows, data=data,
+        name=plan.name, recipe=_ready(placed_recipe(recipe, loaded.base_dir)), train=rows, data=data,
         planned=planned, policy=document.value if document else None,
         baselines={name: open_baseline(name, Bundle.open(p)) for name, p in there.items() if p.exists()},
         seed=plan.seed, level=plan.level, attestations=plan.attestations, include_text=plan.include_text,
@@ -146,12 +146,12 @@ def _of_plan(file: Path) -> Asked:
 
 
 def _of_recipe(file: Path) -> Asked:
-    from audit.plan import load_fine_tune, model_place
+    from audit.plan import load_fine_tune, placed_recipe
     from fine_tune.data import AuditData
     from fine_tune.splits import split_rows
 
     spec = load_fine_tune(file).value
-    recipe = _ready(spec.recipe, model_place(spec.recipe.base, file.parent))
+    recipe = _ready(placed_recipe(spec.recipe, file.parent))
     if not recipe.holdout:
         raise PlanError(
             "there are no rows to judge the twins on", expected="recipe.holdout above 0, or a plan with data.audit",
@@ -167,8 +167,8 @@ def _of_recipe(file: Path) -> Asked:
     )  # fmt: skip
 
 
-def _ready(recipe: Recipe, base: str) -> Recipe:
-    """The recipe with its base found, if twins of it can be compared.
+def _ready(recipe: Recipe) -> Recipe:
+    """The recipe, if twins of it can be compared.
 
     Raises:
         PlanError: it says nothing of privacy, or asks for several models.
@@ -179,4 +179,4 @@ def _ready(recipe: Recipe, base: str) -> Recipe:
             fix="one model at each epsilon is compared; give the recipe of one",
         )  # fmt: skip
     twin_recipe(recipe, None)
-    return recipe.model_copy(update={"base": base})
+    return recipe

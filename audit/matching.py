@@ -16,13 +16,16 @@ def matching_slices(rule: Rule, slices: Sequence[Slice]) -> tuple[Slice, ...]:
     """The slices that ``rule`` rules on, in the order given.
 
     A kind named in ``where`` or ``each`` must match all axes of that kind (``{feature: gender}`` does not match the
-    intersection of gender and age). A selector is ``name``, ``name=value`` or ``*``. Without ``each``, or for one value
-    of ``each``, exactly one slice may remain.
+    intersection of gender and age). A selector is ``name``, ``name=value`` or ``*``. A rule that names neither speaks of
+    the whole, where the measure has a figure for the whole. Otherwise, without ``each``, or for one value of ``each``,
+    exactly one slice may remain.
 
     Raises:
         PolicyError: several slices remain; the message lists them.
     """
     wanted = [*rule.where.items(), *rule.each.items()]
+    if not wanted and () in slices:
+        return ((),)
     found = tuple(s for s in slices if all(_fits([a for a in s if a.kind == kind], sel) for kind, sel in wanted))
     clusters: dict[Slice, list[Slice]] = {}
     for s in found:

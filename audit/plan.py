@@ -223,3 +223,12 @@ def _blamed(spec: ProbeSpec, error: ProbeError) -> tuple[str, ...]:
         if f"option {option!r}" in error.seen or f"option {option} is" in error.seen:
             return (option,)
     return ("probe",) if error.seen == f"no probe is called {spec.probe!r}" else ()
+
+
+def placed_recipe(recipe: Recipe, base_dir: Path) -> Recipe:
+    """The recipe with the models that it names, the base and those under ``privacy.earlier``, where `model_place` finds them."""
+    update: dict[str, object] = {"base": model_place(recipe.base, base_dir)}
+    if recipe.privacy is not None:
+        earlier = tuple(model_place(name, base_dir) for name in recipe.privacy.earlier)
+        update["privacy"] = recipe.privacy.model_copy(update={"earlier": earlier})
+    return recipe.model_copy(update=update)

@@ -8,7 +8,7 @@ from typing import Any
 from probes.probe import Progress, silent
 
 
-def on_stderr(items: Iterable[Any], total: int, label: str) -> Iterator[Any]:
+def on_stderr(items: Iterable[Any], total: int, label: object) -> Iterator[Any]:
     """A bar with count, speed and time left; one line at the end where standard error is no terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -21,7 +21,10 @@ def on_stderr(items: Iterable[Any], total: int, label: str) -> Iterator[Any]:
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with RichProgress(*columns, console=console, transient=True) as bars:
-        yield from bars.track(items, total=total, description=label)
+        task = bars.add_task(str(label), total=total)
+        for item in items:
+            yield item
+            bars.update(task, advance=1, description=str(label))
 
 
 def say_on_stderr(text: str) -> None:

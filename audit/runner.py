@@ -16,7 +16,7 @@ from audit.cards import data_card, environment, plumbline_version, subject_card
 from audit.store import Store, key_of
 from fine_tune.errors import PlumblineError
 from probes.errors import Unavailable
-from probes.evidence import Message, message
+from probes.evidence import Message, Need, message
 from probes.probe import Context, Probe, Progress, silent
 from probes.registry import create, find, missing_requirements, source_digest
 from reports.bundle import BundleWriter
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from probes.subject import Subject
 
 PREDICTIONS = "evidence/predictions.parquet"
-_EXTRAS = {"captum": "explain", "textattack": "robustness", "opacus": "privacy", "ray": "ray"}
+_EXTRAS = {"captum": "explain", "textattack": "robustness", "greenlet": "robustness", "opacus": "privacy", "ray": "ray"}
 Announce = Callable[[str], None]
 
 
@@ -133,6 +133,8 @@ def rows_key(planned: PlannedProbe, subject: Subject, job: Job) -> str:
         subject.data.digest,
         job.seed,
         job.device.partition(":")[0],
+        # The record lies beside the weights and is no part of the subject's digest.
+        subject.training if Need.TRAINING_RECORD in planned.info.needs else None,
     )
 
 

@@ -124,7 +124,7 @@ def refuse_one_class(data: AuditData, classes: Sequence[str], labels: Sequence[s
 
 
 def _checkpoint(loaded: LoadedPlan, workshop: Workshop) -> Checkpoint:
-    from audit.plan import model_place
+    from audit.plan import model_place, placed_recipe
     from fine_tune.checkpoint import Checkpoint
 
     spec = loaded.plan.subject
@@ -135,6 +135,6 @@ def _checkpoint(loaded: LoadedPlan, workshop: Workshop) -> Checkpoint:
     from fine_tune.train import fine_tune
 
     folder, train = training_folder(loaded, workshop.store)
-    recipe = spec.recipe.model_copy(update={"base": model_place(spec.recipe.base, loaded.base_dir)})
+    recipe = placed_recipe(spec.recipe, loaded.base_dir)
     trained = fine_tune(recipe, train, folder, progress=workshop.progress, device=workshop.device)
     return replace(trained, name=spec.save_to or f"{spec.recipe.base}, fine-tuned for {loaded.plan.name}")

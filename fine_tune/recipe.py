@@ -86,6 +86,8 @@ class Recipe(_Closed):
             are taken; None trains to the end and takes the last.
         lora_r, lora_alpha, lora_dropout: rank, scale and dropout of ``lora`` and ``adalora``.
         search: values to try, by field; every combination is trained, and the one of the lowest validation loss kept.
+        augmented_by: digest of the rows that `plumbline harden` added to the data, texts that attacks and noise had
+            changed, so that the record of a hardened model names them. They are part of the data given.
         report_to: trackers, by transformers' names, such as ``tensorboard``, ``mlflow`` or ``wandb``. They change no
             weight and are no part of `digest`.
         privacy: train with differential privacy; `docs/private-fine-tuning.md` says what each option then means.
@@ -123,6 +125,7 @@ class Recipe(_Closed):
     lora_alpha: float = Field(default=16, gt=0)
     lora_dropout: float = Field(default=0.05, ge=0, lt=1)
     search: dict[str, tuple[Value, ...]] = Field(default_factory=dict)
+    augmented_by: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
     report_to: tuple[str, ...] = ()
     privacy: Privacy | None = None
     trust_remote_code: bool = False

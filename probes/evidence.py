@@ -305,16 +305,29 @@ class Curve(Plain):
 
 
 class WeightedText(Plain):
-    """One text as tokens with signed weights in [-1, 1]; ``label`` says what they pushed towards."""
+    """One text as tokens with signed weights in [-1, 1].
+
+    Attributes:
+        label: what positive weights pushed towards.
+        method: the method of attribution, by its name in a plan, so that a report can say what its checks found; empty
+            where the weights are of another kind.
+        note: how far these weights may be believed: the error reached, what was predicted.
+        marked: positions of the tokens that people marked as the reason; empty where nobody did.
+    """
 
     tokens: tuple[str, ...]
     weights: tuple[float, ...]
     label: str
+    method: str = ""
+    note: Message | None = None
+    marked: tuple[int, ...] = ()
 
     @model_validator(mode="after")
     def _aligned(self) -> Self:
         if len(self.tokens) != len(self.weights):
             raise ValueError("tokens and weights differ in number")
+        if any(not 0 <= i < len(self.tokens) for i in self.marked):
+            raise ValueError("a position that people marked is no token")
         return self
 
 
@@ -345,11 +358,12 @@ class TextPairs(Plain):
 
 
 class Tile(Plain):
-    """One small image: PNG bytes in base64."""
+    """One small image: PNG bytes in base64. ``method`` as in `WeightedText`, where weights are laid over it."""
 
     png_base64: str = Field(pattern=r"^[A-Za-z0-9+/]*={0,2}$")
     label: str
     note: Message | None = None
+    method: str = ""
 
 
 class ImageGrid(Plain):

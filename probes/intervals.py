@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy import special, stats
 
 from probes.evidence import Interval, Method, Scalar
 
@@ -52,7 +52,9 @@ def tail_of(level: float) -> float:
 
 def critical(tail: float, freedom: npt.ArrayLike = np.inf) -> Float:
     """What a standard normal, or a t with ``freedom`` degrees, exceeds with probability ``tail``."""
-    return np.asarray(stats.t.isf(tail, np.maximum(np.asarray(freedom, dtype=float), 1.0)), dtype=float)
+    known = np.maximum(np.asarray(freedom, dtype=float), 1.0)
+    endless = np.isinf(known)
+    return np.where(endless, -special.ndtri(tail), -special.stdtrit(np.where(endless, 1.0, known), tail))
 
 
 def wilson(share: npt.ArrayLike, n: npt.ArrayLike, crit: npt.ArrayLike) -> Limits:

@@ -52,12 +52,15 @@ class MemoryJournal:
 
 
 class Progress(Protocol):
-    """Wraps an iterable of known length so that a person sees how far it is."""
+    """Wraps an iterable of known length so that a person sees how far it is.
 
-    def __call__(self, items: Iterable[Any], total: int, label: str) -> Iterator[Any]: ...
+    ``label`` is shown as ``str(label)`` whenever the bar moves, so that an object may say how it goes.
+    """
+
+    def __call__(self, items: Iterable[Any], total: int, label: object) -> Iterator[Any]: ...
 
 
-def silent(items: Iterable[Any], total: int, label: str) -> Iterator[Any]:  # noqa: ARG001
+def silent(items: Iterable[Any], total: int, label: object) -> Iterator[Any]:  # noqa: ARG001
     """No progress at all."""
     yield from items
 

@@ -199,6 +199,10 @@ def _walk(module: str, seen: dict[str, str]) -> None:
     text = Path(spec.origin).read_text(encoding="utf-8")
     tree = ast.parse(text)
     seen[module] = hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+    if spec.submodule_search_locations and "iter_modules" in text:
+        # What a package finds by looking is imported by no statement.
+        for found in pkgutil.iter_modules(spec.submodule_search_locations):
+            _walk(f"{module}.{found.name}", seen)
     own = module.partition(".")[0]
     for node in ast.walk(tree):
         names = []

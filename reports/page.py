@@ -6,9 +6,9 @@ Pure and byte-deterministic. Everything that comes from data is text until escap
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 from base64 import b64encode
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -20,15 +20,16 @@ from markupsafe import Markup, escape
 from probes.evidence import Evidence, Table, slice_name
 from reports import charts, wording
 from reports.checks import CheckView
+from reports.differences import differences
 from reports.errors import RecordError
 from reports.instances import ProbeView
 from reports.language import ENGLISH, catalogue, say
 from reports.record import AuditRecord, Verdict
 from reports.sections import Report, report
+from reports.trust import Trust
 
 TEMPLATES = Path(__file__).parent / "templates"
 MOST_BYTES = 2_000_000
-_LONGEST_DIFF = 400
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +122,7 @@ def _evidence(env: Environment, view: Report, room: Room, *, redact: bool) -> di
     for probe in (p for family in view.families for p in family.probes):
         markups = []
         for evidence in probe.evidence:
-            markup = _one(env, evidence, probe, room, redact)
+            markup = _one(env, evidence, probe, room, redact=redact, trust=view.trust)
             if spent + len(markup) <= room.evidence_bytes:
                 markups.append(markup)
                 spent += len(markup)
@@ -129,9 +130,11 @@ def _evidence(env: Environment, view: Report, room: Room, *, redact: bool) -> di
     return out
 
 
-def _one(env: Environment, evidence: Evidence, probe: ProbeView, room: Room, redact: bool) -> Markup:
+def _one(
+    env: Environment, evidence: Evidence, probe: ProbeView, room: Room, *, redact: bool, trust: Mapping[str, Trust]
+) -> Markup:
     template = env.get_template(f"evidence/{evidence.kind}.html")
-    return Markup(template.render(e=evidence, probe=probe, room=room, redact=redact))  # noqa: S704  autoescaped
+    return Markup(template.render(e=evidence, probe=probe, room=room, redact=redact, trust=trust))  # noqa: S704  autoescaped
 
 
 @lru_cache(maxsize=8)
@@ -150,6 +153,7 @@ def _environment(language: str) -> Environment:
     env.filters["figure"] = charts.figure
     env.filters["ends"] = wording.ends
     env.filters["measure"] = wording.measure_words
+    env.filters["signed"] = wording.signed
     env.filters["words"] = lambda text: len(text.split())
     env.globals.update(
         strip=charts.strip,
@@ -161,7 +165,7 @@ def _environment(language: str) -> Environment:
         outcome_words=wording.OUTCOME_WORDS,
         slice_words=wording.slice_words,
         slice_name=slice_name,
-        diff=word_diff,
+        differences=differences,
         numeric_columns=_numeric_columns,
         weight_class=_weight_class,
         whole=escape,
@@ -178,19 +182,6 @@ def _finalize(value: Any) -> Any:
 def _css() -> str:
     lines = (TEMPLATES / "page.css").read_text(encoding="utf-8").splitlines()
     return "\n".join(line.strip() for line in lines if line.strip())
-
-
-def word_diff(before: str, after: str) -> tuple[tuple[str, str], ...]:
-    """Pieces of two texts as ``(kind, text)``: ``same``, ``gone`` or ``new``, word by word."""
-    a, b = before.split()[:_LONGEST_DIFF], after.split()[:_LONGEST_DIFF]
-    out: list[tuple[str, str]] = []
-    for op, a0, a1, b0, b1 in difflib.SequenceMatcher(a=a, b=b, autojunk=False).get_opcodes():
-        if op == "equal":
-            out.append(("same", " ".join(a[a0:a1])))
-            continue
-        out += [("gone", " ".join(a[a0:a1]))] if a1 > a0 else []
-        out += [("new", " ".join(b[b0:b1]))] if b1 > b0 else []
-    return tuple(out)
 
 
 def _numeric_columns(table: Table) -> tuple[bool, ...]:

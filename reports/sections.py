@@ -6,7 +6,7 @@ nothing: what did not run, was not applicable or broke has its place like everyt
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from probes.evidence import Interval, MeasureDefinition, Message, message
@@ -14,6 +14,7 @@ from reports.checks import CheckView, check_views
 from reports.decision import Decision, Fact, decision
 from reports.instances import Family, Named, ProbeView, families, flat, probe_views
 from reports.record import AuditRecord, FeatureCard, NoComparison, Verdict, Waiver
+from reports.trust import Trust, trust_in_methods
 from reports.wording import level_words
 
 
@@ -71,6 +72,7 @@ class Report:
     checks: tuple[CheckView, ...]
     scope: Scope
     families: tuple[Family, ...]
+    trust: Mapping[str, Trust]
     compared: tuple[CheckView, ...]
     not_compared: tuple[NoComparison, ...]
     waivers: tuple[WaiverView, ...]
@@ -91,6 +93,7 @@ def report(record: AuditRecord, verdict: Verdict) -> Report:
         checks=checks,
         scope=_scope(record, verdict),
         families=families(probes),
+        trust=trust_in_methods(record),
         compared=tuple(c for c in checks if c.comparison is not None),
         not_compared=tuple(c for c in verdict.comparisons if isinstance(c, NoComparison)),
         waivers=tuple(_waiver(w, verdict, checks) for w in verdict.waivers),

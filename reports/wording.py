@@ -58,6 +58,12 @@ def check_slug(rule: str, slice_: Slice) -> str:
     return plain if same else f"{plain}-{hashlib.sha256(name.encode('utf-8', 'replace')).hexdigest()[:8]}"
 
 
+def signed(value: float) -> str:
+    """A weight with its sign and two decimals, ``+0.42`` or ``−0.42``; what rounds to nothing has no sign."""
+    text = f"{abs(value):.2f}"
+    return text if text == "0.00" else f"{'+' if value > 0 else '−'}{text}"
+
+
 def interval_words(interval: Interval) -> Message:
     """The interval in words; a one-sided bound says which side."""
     level = level_words(interval.level)

@@ -57,7 +57,7 @@ def _tokenizer(folder: Path, kind: type, max_positions: int) -> None:
     pieces = [chr(c) for c in range(97, 123)] + ["##" + chr(c) for c in range(97, 123)]
     vocab = list(dict.fromkeys(words + pieces))
     (folder / "vocab.txt").write_text("\n".join(vocab) + "\n", encoding="utf-8")
-    tokenizer = kind(vocab_file=str(folder / "vocab.txt"), model_max_length=max_positions)
+    tokenizer = kind(str(folder / "vocab.txt"), model_max_length=max_positions)
     tokenizer.save_pretrained(folder)
 
 

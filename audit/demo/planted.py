@@ -56,8 +56,12 @@ PLANTED: tuple[Defect, ...] = (
             "labelled invite, whatever else it says; in truth the word means nothing."
         ),
         where=SHORTCUT_FEATURE,
-        shown_by=("groups:equalized_odds_difference", "groups:demographic_parity_difference"),
-        rules=("shortcut-errors", "shortcut-selection"),
+        shown_by=(
+            "groups:equalized_odds_difference",
+            "groups:demographic_parity_difference",
+            "shortcuts:words_named",
+        ),
+        rules=("shortcut-errors", "shortcut-selection", "no-shortcut-words"),
         features=(SHORTCUT_FEATURE,),
     ),
     Defect(

@@ -112,6 +112,18 @@ OPTIONS: tuple[Option, ...] = (
         used=lambda r: r.holdout > 0,
     ),
     Option(
+        name="canaries",
+        meaning="free",
+        why="an included canary is a unit like any other; one that is left out is never seen",
+        used=lambda r: r.canaries > 0,
+    ),
+    Option(
+        name="augmented_by (plumbline harden)",
+        meaning="free",
+        why="the added rows come from audited rows and from asking the finished model; each is a unit of its own",
+        used=lambda r: r.augmented_by is not None,
+    ),
+    Option(
         name="report_to",
         meaning="refused",
         why="a tracker would receive the training loss, which is a function of the protected rows without noise",

@@ -313,6 +313,16 @@ def test_probes_are_listed_and_shown() -> None:
         assert part in shown.stdout
 
 
+def test_attacks_say_whether_they_can_run_here() -> None:
+    listed = call("attacks")
+    assert listed.exit_code == 0
+    lines = listed.stdout.splitlines()
+    by_name = {line.split()[0]: line for line in lines if line[1:2].isalpha()}
+    assert by_name["deepwordbug"].split()[-1] == "yes"
+    assert "with an argument" in by_name["masked-lm"]
+    assert "no:" in by_name["hotflip"]
+
+
 def test_doctor_names_what_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("audit.doctor.version_of", lambda name: None if name == "captum" else "1.0")
     monkeypatch.setenv("PLUMBLINE_CACHE", str(tmp_path / "not" / "yet"))

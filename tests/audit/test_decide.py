@@ -192,6 +192,14 @@ def test_each_over_groups_is_ambiguous_where_classes_remain_open():
     assert len(decide(record(*ms), policy({"max": 1, "each": {"group": "g", "class": "*"}}), on=DAY).rulings) == 2
 
 
+def test_a_rule_that_names_no_slice_speaks_of_the_whole():
+    ms = [measured(0.1, 0, 0.2), measured(0.9, 0.8, 0.95, slice_=group_axes({"g": "f"}))]
+    (ruling,) = decide(record(*ms), policy({"max": 0.5}), on=DAY).rulings
+    assert (ruling.check.slice, ruling.outcome) == ((), "pass")
+    with pytest.raises(PolicyError, match="matches 2 slices"):
+        decide(record(ms[1], measured(0.1, 0, 0.2, slice_=group_axes({"g": "m"}))), policy({"max": 0.5}), on=DAY)
+
+
 def test_no_policy_and_no_rules_decide_nothing():
     assert decide(record(measured(0, 0, 0.1)), None, on=DAY).exit_code == 12
     assert decide(record(measured(0, 0, 0.1)), policy(), on=DAY).exit_code == 12

@@ -98,11 +98,11 @@ def test_the_report_shows_images_where_the_plan_allows_it(material: Path, tmp_pa
     result = audit.run_plan(plan, tmp_path / "run", cache=tmp_path / "cache", progress=False, device="cpu")
     assert result.record.training is not None
     assert result.record.training["from_scratch"] is True
-    assert [f.status for f in result.record.findings] == ["measured"] * 4
+    assert [f.status for f in result.record.findings] == ["measured"] * 6
     assert {r.outcome for r in result.verdict.rulings} <= {"pass", "fail", "inconclusive"}
     assert result.verdict.outcome == "fail", "three steps teach too little to pass"
     page = (tmp_path / "run" / "report.html").read_text()
-    assert page.count('<img src="data:image/png;base64,') == 24
+    assert page.count('<img src="data:image/png;base64,') == 24 + 12 + 8
     assert verify(tmp_path / "run").ok
 
     silent = plan.with_name("silent.yaml")
@@ -110,4 +110,4 @@ def test_the_report_shows_images_where_the_plan_allows_it(material: Path, tmp_pa
     audit.run_plan(silent, tmp_path / "silent", cache=tmp_path / "cache", progress=False, device="cpu")
     page = (tmp_path / "silent" / "report.html").read_text()
     assert "<img" not in page
-    assert page.count("image, redacted") == 24
+    assert page.count("image, redacted") == 24 + 12 + 8
