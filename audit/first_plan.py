@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from probes.subject import Subject
 
 _NAMES = {"performance.classification": "performance"}
+# A first run should take no longer than reading its plan.
+_SLOW_FAMILIES = frozenset({"robustness", "explanation"})
 _SHOW_INPUTS = {"performance.examples"}  # there is no need that says so: such a probe finds out when it runs
 _ROLES = ("input", "label", "groups", "cluster", "id", "weight", "counterpart", "rationale")
 _POSITIVE = ("positive", "yes", "true", "1", "hateful", "toxic", "spam", "approve", "approved", "accept", "accepted",
@@ -197,6 +199,9 @@ def _probes(subject: Subject) -> tuple[tuple[PlannedProbe, ...], list[tuple[str,
         why = unmet(PlannedProbe(instance="probe", info=cls.info, params=options), subject)
         if why is not None:
             left_out.append((id_, str(why)))
+            continue
+        if cls.info.family in _SLOW_FAMILIES:
+            left_out.append((id_, "it asks the model many times; add it once the rest runs"))
             continue
         name = _NAMES.get(id_, id_.partition(".")[2])
         wanted[id_.replace(".", "-") if name in wanted else name] = (id_, options)

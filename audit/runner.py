@@ -110,6 +110,12 @@ def unmet(planned: PlannedProbe, subject: Subject) -> Message | None:
         extras = sorted({_EXTRAS.get(a, "") for a in absent} - {""})
         line = f'pip install "plumbline-audit[{",".join(extras)}]"' if extras else f"pip install {' '.join(absent)}"
         return message("{packages} is not installed. To install it: {line}", packages=", ".join(absent), line=line)
+    if planned.info.tasks and subject.task not in planned.info.tasks:
+        return message(
+            "It is made for {tasks}, and this subject's task is {task}.",
+            tasks=", ".join(planned.info.tasks),
+            task=subject.task,
+        )
     needs = [n for n in planned.info.needs if n not in subject.offers]
     if needs:
         return message(

@@ -432,7 +432,10 @@ class Parameter(Plain):
 
 
 class ProbeInfo(Plain):
-    """What a probe asks, measures and cannot say. A copy travels in every finding."""
+    """What a probe asks, measures and cannot say. A copy travels in every finding.
+
+    ``tasks`` names the tasks that it is made for, by their Hugging Face names; empty where it is made for any.
+    """
 
     id: str
     asks: Message
@@ -442,6 +445,7 @@ class ProbeInfo(Plain):
     parameters: tuple[Parameter, ...] = ()
     method: Message | None = None
     requires: tuple[str, ...] = ()
+    tasks: tuple[str, ...] = ()
     distribution: str = "plumbline-audit"
     version: str = ""
 

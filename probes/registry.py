@@ -45,6 +45,7 @@ def probe(
     limits: Iterable[Message] = (),
     method: Message | None = None,
     requires: Iterable[str] = (),
+    tasks: Iterable[str] = (),
 ) -> Callable[[C], C]:
     """Register a frozen dataclass as a probe.
 
@@ -55,6 +56,7 @@ def probe(
         limits: what would make the answer wrong, or what it does not cover.
         method: how it was measured, in a sentence.
         requires: distributions that must be installed, such as ``captum``; their extra is named when missing.
+        tasks: Hugging Face names of the tasks that it is made for; empty for any.
 
     The docstring's first sentence becomes the question it asks. Fields become the plan's options; a field's help is
     ``field(metadata={"help": "..."})``.
@@ -85,6 +87,7 @@ def probe(
             parameters=_parameters(cls),
             method=method,
             requires=tuple(requires),
+            tasks=tuple(tasks),
             distribution=distribution,
             version=version,
         )

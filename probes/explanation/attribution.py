@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 @probe(
     "explanation.attribution",
     needs={Need.PREDICTIONS, Need.GRADIENTS},
+    tasks=("text-classification", "image-classification"),
     defines=DEFINES,
     limits=(
         message(

@@ -138,6 +138,7 @@ DEFINES = (
 @probe(
     "explanation.faithfulness",
     needs={Need.PREDICTIONS, Need.QUERIES, Need.GRADIENTS},
+    tasks=("text-classification", "image-classification"),
     defines=DEFINES,
     limits=(
         message(

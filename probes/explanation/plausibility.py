@@ -80,6 +80,7 @@ DEFINES = (
 @probe(
     "explanation.plausibility",
     needs={Need.PREDICTIONS, Need.QUERIES, Need.GRADIENTS, Need.RATIONALES},
+    tasks=("text-classification",),
     defines=DEFINES,
     limits=(
         message("A plausible map may be unfaithful: it looks like people's reasons without being the model's."),

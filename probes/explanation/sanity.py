@@ -66,6 +66,7 @@ DEFINES = (
 @probe(
     "explanation.sanity",
     needs={Need.PREDICTIONS, Need.WEIGHTS, Need.GRADIENTS},
+    tasks=("text-classification", "image-classification"),
     defines=DEFINES,
     limits=(
         message(

@@ -33,6 +33,7 @@ _NAMES = {d.name: d for d in DEFINES}
 @probe(
     "explanation.shortcuts",
     needs={Need.PREDICTIONS, Need.QUERIES, Need.GRADIENTS},
+    tasks=("text-classification",),
     defines=DEFINES,
     limits=(
         message(

@@ -36,6 +36,7 @@ MOST_PICTURES = 6
 @probe(
     "robustness.adversarial",
     needs={Need.PREDICTIONS, Need.LABELS, Need.GRADIENTS},
+    tasks=("image-classification",),
     defines=ADVERSARIAL,
     limits=LIMITS,
     method=METHOD,

@@ -49,6 +49,7 @@ NO_ENCODER = message("No encoder was named; the option `encoder` takes a folder 
 @probe(
     "robustness.attack",
     needs={Need.PREDICTIONS, Need.LABELS, Need.QUERIES},
+    tasks=("text-classification",),
     defines=ATTACK,
     limits=LIMITS,
     method=METHOD,

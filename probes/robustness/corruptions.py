@@ -37,6 +37,7 @@ TASK = "image-classification"
 @probe(
     "robustness.corruptions",
     needs={Need.PREDICTIONS, Need.LABELS, Need.QUERIES},
+    tasks=("image-classification",),
     defines=CORRUPTIONS,
     limits=LIMITS,
     method=METHOD,

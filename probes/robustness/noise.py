@@ -34,6 +34,7 @@ TASK = "text-classification"
 @probe(
     "robustness.noise",
     needs={Need.PREDICTIONS, Need.QUERIES},
+    tasks=("text-classification",),
     defines=DEFINES,
     limits=(
         message(

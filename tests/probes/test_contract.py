@@ -145,7 +145,9 @@ def model_parts(tiny_base, tmp_path_factory):
     }
     audit = Roles(input="text", label="label", groups=("person",), cluster="template", rationale="why", id="id")
     training = AuditData.from_columns(columns, Roles(input="text", label="label", id="id"), name="training")
-    recipe = Recipe.of({"base": str(tiny_base), "steps": 4, "batch_size": 8, "validation_share": 0, "holdout": 0.3, "canaries": 10})
+    recipe = Recipe.of(
+        {"base": str(tiny_base), "steps": 4, "batch_size": 8, "validation_share": 0, "holdout": 0.3, "canaries": 10}
+    )
     made = fine_tune(recipe, training, tmp_path_factory.mktemp("contract") / "model", progress=False)
     return made, AuditData.from_columns(columns, audit, name="texts"), training
 

@@ -143,7 +143,7 @@ def test_what_was_explained_is_not_explained_again(explainer, here, monkeypatch)
     first = explainer.attribute(encoded, [0] * 5, "integrated_gradients", here)
     keeps = [np.zeros((1, len(one.units)), dtype=bool) for one in encoded]
     asked = explainer.scores(encoded, keeps, here)
-    monkeypatch.setattr(type(explainer._adapter), "logits", lambda *a: pytest.fail("asked again"))
+    monkeypatch.setattr(type(explainer.adapter), "logits", lambda *a: pytest.fail("asked again"))
     again = explainer.attribute(encoded, [0] * 5, "integrated_gradients", here)
     assert [a.weights.tolist() for a in again] == [a.weights.tolist() for a in first]
     assert [a.tolist() for a in explainer.scores(encoded, keeps, here)] == [a.tolist() for a in asked]
@@ -185,17 +185,17 @@ def test_the_subjects_model_is_left_as_it_was(tiny_subject, here):
     assert [p.requires_grad for p in model.parameters()] == flags
     assert not any(m._forward_hooks or m._forward_pre_hooks or m._backward_hooks for m in model.modules())
     assert not model.training
-    copy = own._adapter.model
+    copy = own.adapter.model
     assert copy is not model
     assert not any(m._forward_hooks or m._forward_pre_hooks or m._backward_hooks for m in copy.modules())
 
 
 def test_stages_cascade_from_the_head_down(explainer, here):
     assert explainer.stages == ("head", "layer 1", "layer 0", "embeddings")
-    plain = dict(explainer._adapter.model.named_parameters())
+    plain = dict(explainer.adapter.model.named_parameters())
     moved = []
     for stage in explainer.stages:
-        model = explainer.randomised(stage, 3)._adapter.model
+        model = explainer.randomised(stage, 3).adapter.model
         moved.append({name for name, p in model.named_parameters() if not (p == plain[name]).all()})
     assert all(a < b for a, b in pairwise(moved))
     assert all("layer" not in name and "embeddings" not in name for name in moved[0])
@@ -203,9 +203,9 @@ def test_stages_cascade_from_the_head_down(explainer, here):
     assert any("word_embeddings" in name for name in moved[-1])
     matrices = {name for name, p in plain.items() if p.dim() > 1}
     assert matrices <= moved[-1]
-    shallow, deep = (explainer.randomised(s, 3)._adapter.model.state_dict() for s in ("head", "embeddings"))
+    shallow, deep = (explainer.randomised(s, 3).adapter.model.state_dict() for s in ("head", "embeddings"))
     assert all((shallow[name] == deep[name]).all() for name in moved[0])
-    again = explainer.randomised("embeddings", 3)._adapter.model.state_dict()
+    again = explainer.randomised("embeddings", 3).adapter.model.state_dict()
     assert all((again[name] == value).all() for name, value in deep.items())
     with pytest.raises(ValueError, match="layer 9"):
         explainer.randomised("layer 9", 0)

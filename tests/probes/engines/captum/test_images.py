@@ -90,7 +90,7 @@ def test_an_absent_patch_is_zero_to_the_model(subject):
     (found,) = explainer.scores(encoded, [np.zeros((1, 121), dtype=bool)])
     grey = subject.predict([np.full((32, 32, 3), 64, dtype=np.uint8)], ctx)
     assert found == pytest.approx(grey, abs=5e-3)
-    points = explainer._adapter.points(encoded)
+    points = explainer.adapter.points(encoded)
     assert float(points.absent.min()) == pytest.approx(0.25, abs=1e-4) == float(points.absent.max())
 
 
@@ -100,8 +100,8 @@ def test_occlusion_against_captum(subject):
     ctx = Context(instance="test", seed=7)
     explainer = open_explainer(subject, ctx)
     encoded = explainer.encode(subject.data.inputs[:1])
-    points = explainer._adapter.points(encoded)
-    forward, extra = captum_forward(explainer._adapter, points, [1])
+    points = explainer.adapter.points(encoded)
+    forward, extra = captum_forward(explainer.adapter, points, [1])
     theirs = FeatureAblation(forward).attribute(
         points.start, points.absent, additional_forward_args=extra,
         feature_mask=points.owner.expand(points.start.shape), perturbations_per_eval=11,

@@ -66,8 +66,8 @@ def test_captums_trapezoid_is_biased_and_ours_is_not(linear, here):
 
     explainer, _ = linear
     encoded = explainer.encode(list(TEXTS[:1]))
-    points = explainer._adapter.points(encoded)
-    forward, extra = captum_forward(explainer._adapter, points, [1])
+    points = explainer.adapter.points(encoded)
+    forward, extra = captum_forward(explainer.adapter, points, [1])
     ours = explainer.attribute(encoded, [1], "integrated_gradients", here)[0].weights.sum()
     for steps in (5, 50):
         theirs = Captum(forward).attribute(
@@ -84,8 +84,8 @@ def test_integrated_gradients_against_two_thousand_steps_of_captum(explainer, he
     ours = explainer.attribute(encoded, targets, IntegratedGradients(tolerance=1e-3, most=600), here)
     rough = explainer.attribute(encoded, targets, "integrated_gradients", here)
     for one, target, fine, quick in zip(encoded, targets, ours, rough, strict=True):
-        points = explainer._adapter.points([one])
-        forward, extra = captum_forward(explainer._adapter, points, [target])
+        points = explainer.adapter.points([one])
+        forward, extra = captum_forward(explainer.adapter, points, [target])
         theirs = Captum(forward).attribute(
             points.start, points.absent, additional_forward_args=extra, n_steps=2000, internal_batch_size=200
         )
@@ -112,8 +112,8 @@ def test_occlusion_against_captum(explainer, here):
     from captum.attr import FeatureAblation
 
     (one,) = explainer.encode([TEXTS[1]])
-    points = explainer._adapter.points([one])
-    forward, extra = captum_forward(explainer._adapter, points, [1])
+    points = explainer.adapter.points([one])
+    forward, extra = captum_forward(explainer.adapter, points, [1])
     mask = points.owner.clamp(min=-1) + 1
     theirs = FeatureAblation(forward).attribute(
         points.start, points.absent, additional_forward_args=extra, feature_mask=mask.expand(points.start.shape)
@@ -262,7 +262,7 @@ def test_relevance_is_not_offered_where_it_changes_the_scores(explainer, here, m
 
     right = detached._layer_norm
     monkeypatch.setattr(detached, "_layer_norm", lambda *a, **k: right(*a, **k) * 1.1)
-    fresh = AdapterExplainer(explainer._adapter, digest="x")
+    fresh = AdapterExplainer(explainer.adapter, digest="x")
     assert "changes its scores" in fresh.check("relevance").fill()
 
 
