@@ -150,6 +150,7 @@ def test_the_same_call_again_trains_nothing(done, place):
 
 def test_a_recipe_alone_is_judged_on_the_rows_it_held_out(place, monkeypatch):
     monkeypatch.setenv("PLUMBLINE_CACHE", str(place / "cache2"))
+    monkeypatch.setenv("COLUMNS", "200")
     said = CliRunner().invoke(
         app,
         [

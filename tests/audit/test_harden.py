@@ -214,13 +214,14 @@ def test_the_plans_policy_decides_and_comparisons_advise(attacked, tmp_path):
     assert made.hardened.verdict.exit_code == 0
 
 
-def test_the_command(attacked, tmp_path):
+def test_the_command(attacked, tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
     call = ["harden", str(attacked / "run"), "--plan", str(attacked / "plan.yaml"), "--out", str(tmp_path / "new"),
             "--device", "cpu", "--cache", str(attacked / "cache")]  # fmt: skip
     shown = CliRunner().invoke(cli.app, call)
     assert shown.exit_code == 0, shown.output
     assert "noise:flip_rate" in shown.output
-    assert "worse by" in shown.output
+    assert "worse by [interval]" in shown.output
     assert "report.html" in shown.output
     for wrong in (["--share", "1.5"], ["--noise", "some"]):
         assert CliRunner().invoke(cli.app, [*call, *wrong]).exit_code == 2

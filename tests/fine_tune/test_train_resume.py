@@ -83,10 +83,10 @@ def test_the_same_weights_where_lengths_do_not_matter(
     tiny_base: Path, review_data: AuditData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Images are all of one size, so their rows come in plain random order."""
-    from fine_tune import train
+    from fine_tune import learning
 
-    place = train.Place
-    monkeypatch.setattr(train, "Place", lambda **given: place(**{**given, "by_length": False}))
+    place = learning.Place
+    monkeypatch.setattr(learning, "Place", lambda **given: place(**{**given, "by_length": False}))
     asked = Recipe.of({"base": str(tiny_base), "batch_size": 8, "steps": 14})
     straight = fine_tune(asked, review_data, tmp_path / "straight", progress=False)
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
