@@ -194,7 +194,8 @@ class Ring:
         def attack(examples: Sequence[Any]) -> list[Compared]:
             journal = FileJournal(journals / f"{self.campaign.recipe}-{next(calls)}.jsonl")
             ctx = Context(instance="benchmark", journal=journal)
-            outcomes = attack_examples(self.subject, examples, self.campaign, ctx)
+            # Plain TextAttack does not ask for the scores of what it found either.
+            outcomes = attack_examples(self.subject, examples, self.campaign, ctx, scored=False)
             return [(o.status, o.perturbed, o.queries, o.prediction, o.prediction_after) for o in outcomes]
 
         return Side(attack)

@@ -21,7 +21,7 @@ from fine_tune.data import check_labels
 from probes.engines.textattack import loading
 from probes.engines.textattack.fibers import Pool, Raised
 from probes.engines.textattack.generators import Generators
-from probes.engines.textattack.lanes import Lane, Result, bound_caches, split_marker_apart
+from probes.engines.textattack.lanes import Lane, Result, bound_caches, split_marker_apart, words_split_once
 from probes.engines.textattack.outcomes import Example, Outcome, in_one_line, outcome_of
 from probes.engines.textattack.recipes import build
 from probes.engines.textattack.victim import Encoded, Seen, Victim
@@ -56,7 +56,9 @@ class Campaign:
     pool: int = 32
 
 
-def attack_examples(subject: Subject, examples: Sequence[Example], campaign: Campaign, ctx: Context) -> list[Outcome]:
+def attack_examples(
+    subject: Subject, examples: Sequence[Example], campaign: Campaign, ctx: Context, *, scored: bool = True
+) -> list[Outcome]:
     """Attack every example; outcomes in the order of ``examples``.
 
     An example's seed derives from its text, the plan's seed and the instance, so its outcome depends neither on the others
@@ -65,6 +67,9 @@ def attack_examples(subject: Subject, examples: Sequence[Example], campaign: Cam
 
     The model's figures differ by about 1e-7 with the company in which a text was asked about, so that a tie between
     candidates could break otherwise in another pool; none did in the tests. Across devices nothing is promised.
+
+    Args:
+        scored: ask for the true labels' scores of both texts at the end, two more questions an example; without, they are None.
 
     Raises:
         Unavailable: the recipe cannot run here; the reason says why.
@@ -99,7 +104,8 @@ def attack_examples(subject: Subject, examples: Sequence[Example], campaign: Cam
 
     for _ in ctx.progress(finished(), len(first), tally):
         pass
-    return _scored([(example, known[key]) for key, example in zip(keys, examples, strict=True)], subject, ctx)
+    ended = [(example, known[key]) for key, example in zip(keys, examples, strict=True)]
+    return _scored(ended, subject, ctx) if scored else [outcome for _, outcome in ended]
 
 
 def seed_of(example: Example, ctx: Context) -> int:
@@ -163,7 +169,7 @@ def _attack(
         return attacked
 
     keys = list(todo)
-    with split_marker_apart(), closing(pool.run(work(todo[key]) for key in keys)) as ending:
+    with split_marker_apart(), words_split_once(), closing(pool.run(work(todo[key]) for key in keys)) as ending:
         for position, ended in ending:
             example = todo[keys[position]]
             yield keys[position], outcome_of(ended, example, victim.classes)

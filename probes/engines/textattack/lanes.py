@@ -8,6 +8,7 @@ import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from probes.engines.textattack.loading import load
@@ -16,6 +17,10 @@ SPLIT = "\ufdd0\ufdd1"
 # TextAttack puts no bound on these; what they hold can be computed again.
 UNBOUNDED = ("_mse_dist_mat", "_cos_sim_mat", "_nn_cache", "grammar_error_cache", "wordCache")
 MOST_KEPT = 100_000
+
+
+# Words and short texts; a few megabytes.
+KEPT_SPLITS = 1 << 14
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,6 +130,29 @@ def split_marker_apart() -> Iterator[None]:
         yield
     finally:
         kind.SPLIT_TOKEN = before
+
+
+@contextmanager
+def words_split_once() -> Iterator[None]:
+    """While it is open, a string that was split into words is not split again.
+
+    TextAttack splits every word of a text anew for each candidate; the function has no state, so what it gave stands.
+    """
+    module = load().shared.attacked_text
+    before = module.words_from_text
+
+    @lru_cache(maxsize=KEPT_SPLITS)
+    def split(text: str) -> tuple[str, ...]:
+        return tuple(before(text))
+
+    def words_from_text(text: Any, words_to_ignore: Any = ()) -> list[str]:
+        return before(text, words_to_ignore) if words_to_ignore or not isinstance(text, str) else list(split(text))
+
+    module.words_from_text = words_from_text
+    try:
+        yield
+    finally:
+        module.words_from_text = before
 
 
 def bound_caches(attack: Any) -> None:

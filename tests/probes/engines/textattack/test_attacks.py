@@ -443,3 +443,28 @@ def test_four_more_recipes_on_a_real_encoder(tmp_path: Path, recipe: int) -> Non
     found = bench.identity(ring, shortest, tmp_path)
     assert found["identical"] == found["n"] == 4
     assert found["queries"] > 10
+
+
+def test_without_scores_all_else_is_the_same(subject: CheckpointSubject) -> None:
+    attacked = examples(subject)[:3]
+    scored = attack_examples(subject, attacked, campaign(), context())
+    bare = attack_examples(subject, attacked, campaign(), context(), scored=False)
+    assert all(o.score_before is None and o.score_after is None for o in bare)
+    assert [replace(o, score_before=None, score_after=None) for o in scored] == bare
+
+
+def test_words_are_split_as_before() -> None:
+    from probes.engines.textattack.lanes import words_split_once
+    from probes.engines.textattack.loading import load
+
+    module = load().shared.attacked_text
+    before = module.words_from_text
+    texts = ["", "it's a well-known 'CCC'", "naïve @you 漢字 good", "  two   spaces ", "it's a well-known 'CCC'"]
+    plain = [before(text) for text in texts]
+    with words_split_once():
+        found = [module.words_from_text(text) for text in texts]
+        assert found == plain
+        found[1].append("changed by a caller")
+        assert module.words_from_text(texts[1]) == plain[1]
+        assert module.words_from_text(texts[1], ["a"]) == before(texts[1], ["a"])
+    assert module.words_from_text is before
