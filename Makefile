@@ -56,12 +56,13 @@ demo: $(READY)
 demo-clean: $(READY)
 	$(BIN)/plumbline demo --clean --out $(DEMO)-clean
 
+# Tests run in two processes; with more threads each they would wait for one another.
 test check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check $(ROOMS)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest
 
 test-transformers5: $(FIVE_READY)
 	$(FIVE_BIN)/python -m pytest tests/probes/engines tests/probes/robustness
