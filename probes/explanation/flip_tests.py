@@ -4,7 +4,6 @@ that labels explain, and Holm's correction. Pure functions of arrays; they know 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -119,13 +118,3 @@ def _variance(influence: Float, clusters: Int) -> float:
     sums = np.bincount(clusters, weights=influence)
     units = max(int(np.count_nonzero(np.bincount(clusters))), 2)
     return max(units / (units - 1) * float(np.sum(sums**2)), float(np.sum(influence**2)))
-
-
-def holm(p_values: Sequence[float], compared: int) -> Float:
-    """Adjusted p-values (Holm 1979) where ``compared`` hypotheses were in question; those not given count as 1."""
-    order = np.argsort(p_values, kind="stable")
-    factors = np.maximum(compared - np.arange(len(order)), 1)
-    raised = np.maximum.accumulate(np.asarray(p_values, dtype=np.float64)[order] * factors)
-    out = np.empty(len(order))
-    out[order] = np.minimum(raised, 1.0)
-    return out

@@ -12,9 +12,10 @@ import numpy as np
 from fine_tune.predictions import PredictionsMeta
 from fine_tune.rows import decide
 from probes.explanation.bounded_means import bounded_mean
-from probes.explanation.flip_tests import Labelled, Push, excess_push, holm, sign_flip_p
+from probes.explanation.flip_tests import Labelled, Push, excess_push, sign_flip_p
 from probes.explanation.shortcut_rows import CONTROL, OTHER, SWAP, TERM, TEXT, WORD
 from probes.intervals import Bool, Estimate, Float, Int
+from probes.multiplicity import holm
 from probes.rates import count
 
 if TYPE_CHECKING:

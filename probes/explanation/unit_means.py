@@ -12,8 +12,8 @@ import numpy as np
 from scipy import stats
 
 from probes.evidence import Message, message
-from probes.explanation.flip_tests import holm
 from probes.intervals import Estimate, Float, Int, critical, mean_interval, tail_of, wilson
+from probes.multiplicity import holm
 from probes.rates import count
 
 REGIONS: Mapping[tuple[int, int], Message] = {

@@ -30,9 +30,10 @@ from probes.evidence import (
     slice_name,
 )
 from probes.intervals import Bool, Estimate, Int
+from probes.multiplicity import holm
 from probes.performance.cues import length_bins, read_cues
 from probes.performance.slice_measures import BY_NAME, SLICES
-from probes.performance.slicing import Candidate, Compared, Trait, holm, inside, p_value, search, split
+from probes.performance.slicing import Candidate, Compared, Trait, inside, p_value, search, split
 from probes.registry import probe
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import numpy as np
 from scipy import stats
 
 from probes.evidence import Axis, Scalar
-from probes.intervals import Bool, Estimate, Float, Int, difference_high, difference_low, tail_of
+from probes.intervals import Bool, Estimate, Int, difference_high, difference_low, tail_of
 from probes.rates import Proportions, count
 
 SAME = 0.8
@@ -174,16 +174,6 @@ def p_value(rows: Bool, wrong: Bool, clusters: Int | None) -> float:
     if variance <= 0:
         return 1.0
     return min(max(exact, float(stats.t.sf(gap / np.sqrt(variance), freedom))), 1.0)
-
-
-def holm(p_values: Sequence[float]) -> Float:
-    """p-values adjusted for their number (Holm 1979): at or below alpha means that all claims hold but for alpha."""
-    p = np.asarray(p_values, dtype=float)
-    order = np.argsort(p, kind="stable")
-    steps = np.maximum.accumulate(np.minimum(p[order] * (len(p) - np.arange(len(p))), 1.0))
-    out = np.empty(len(p))
-    out[order] = steps
-    return out
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,11 +17,12 @@ from fine_tune.predictions import PredictionsMeta
 from probes.checkpoint_subject import CheckpointSubject
 from probes.errors import ProbeError, Unavailable
 from probes.evidence import Measurement, Reading, TextPairs, Undefined
-from probes.explanation.flip_tests import Labelled, excess_push, holm, sign_flip_p
+from probes.explanation.flip_tests import Labelled, excess_push, sign_flip_p
 from probes.explanation.shortcut_figures import Asked, Judging, word_figures
 from probes.explanation.shortcut_rows import CONTROL, SWAP, TERM, WORD
 from probes.explanation.shortcuts import Shortcuts
 from probes.explanation.terms import Lexicon, group_terms, swap, units_in
+from probes.multiplicity import holm
 from probes.probe import Context
 
 LEXICON = {"person": ("she", "he", "woman", "man")}

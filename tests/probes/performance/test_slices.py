@@ -8,9 +8,10 @@ from scipy import stats
 
 from probes.evidence import Axis, Measurement, Undefined, slice_name
 from probes.fake_subject import FakeSubject
+from probes.multiplicity import holm
 from probes.performance.cues import length_bins, read_cues
 from probes.performance.slices import Slices
-from probes.performance.slicing import Compared, Trait, holm, p_value, search, split
+from probes.performance.slicing import Compared, Trait, p_value, search, split
 from probes.probe import Context
 from probes.registry import create
 
