@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from audit.api import PlannedStep, describe_plan, gate, load, render, run, run_plan
+    from audit.api import PlannedStep, describe_plan, gate, load, measure_steadiness, render, run, run_plan
     from audit.result import Result
     from probes.performance.custom import metric
 
@@ -24,13 +24,16 @@ _HOMES = {
     "describe_plan": "audit.api",
     "gate": "audit.api",
     "load": "audit.api",
+    "measure_steadiness": "audit.api",
     "metric": "probes.performance.custom",
     "render": "audit.api",
     "run": "audit.api",
     "run_plan": "audit.api",
 }
 
-__all__ = ["PlannedStep", "Result", "describe_plan", "gate", "load", "metric", "render", "run", "run_plan"]
+__all__ = [
+    "PlannedStep", "Result", "describe_plan", "gate", "load", "measure_steadiness", "metric", "render", "run", "run_plan",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

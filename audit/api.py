@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from audit.demands import Demands, open_baseline
-from audit.errors import PlanError
+from audit.demands import Demands, open_baseline, open_run
+from audit.errors import GateError, PlanError
 from audit.pipeline import Surroundings, audit_subject, check_free, rebundle, regate
 from audit.progress import chosen, say_on_stderr
 from audit.result import Result
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from audit.compare import Run
     from audit.plan import LoadedPlan
+    from audit.steadiness import Steadiness
     from probes.subject import Subject
 
 PathLike = str | Path
@@ -262,6 +263,39 @@ def gate(
     if out is not None:
         return rebundle(bundle, verdict, given, Path(out))
     return Result(record=bundle.record(), verdict=verdict, path=bundle.folder)
+
+
+def measure_steadiness(
+    run: PathLike | Result,
+    policy: PathLike | Policy | None = None,
+    *,
+    repeats: int = 100,
+    seed: int = 0,
+    progress: bool = True,
+) -> Steadiness:
+    """Decide on a finished run ``repeats`` times on resampled rows, and say how often two such gates disagree.
+
+    Args:
+        run: a bundle, or a result.
+        policy: a policy; by default the one that the bundle was decided with.
+        repeats: gates to make, at least 2.
+        seed: of the draws.
+        progress: show a bar on standard error.
+
+    Raises:
+        GateError: there is no policy, or none of its rules can be decided without a baseline.
+    """
+    from audit.steadiness import steadiness
+
+    bundle = Bundle.open(run.path if isinstance(run, Result) else run)
+    demanded = _policy(policy) if policy is not None else bundle.verdict().policy
+    if demanded is None:
+        raise GateError(
+            f"{bundle.folder} was decided without a policy",
+            expected="a policy to repeat the gate with",
+            fix="give --policy",
+        )
+    return steadiness(open_run(bundle), demanded, replicates=repeats, seed=seed, progress=chosen(progress))
 
 
 def render(run: PathLike, language: str = "en") -> str:

@@ -207,6 +207,7 @@ def gate(
         datetime.datetime | None, typer.Option(formats=["%Y-%m-%d"], help="The day as of which waivers count.")
     ] = None,
     report_only: ReportOnly = False,
+    power: Annotated[bool, typer.Option("--power", help="Say what each check could tell apart on this data.")] = False,
 ) -> None:
     """Decide on a finished run again, without its model."""
     from audit import api
@@ -214,8 +215,56 @@ def gate(
     result = api.gate(
         run, policy, waivers, _pairs(baseline), on=on.date() if on else None, out=out, report_only=report_only
     )
+    if power:
+        from audit.power import resolutions
+        from audit.tables import print_resolutions
+
+        print_resolutions(resolutions(result.record, result.verdict))
     _show(result, written=out is not None)
     _leave(result)
+
+
+@app.command()
+def selftest(
+    run: Annotated[Path | None, typer.Option("--aa", metavar="RUN", help="Test the gate on this finished run.")] = None,
+    *,
+    policy: PolicyFile = None,
+    repeats: Annotated[int, typer.Option(min=2, help="Gates to make on resampled rows.")] = 100,
+    most: Annotated[float, typer.Option(min=0, max=1, help="Flip rate above which the self-test fails.")] = 0.01,
+    seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
+    out: Annotated[Path, typer.Option(help="Where the demos go, without --aa.")] = Path("plumbline-selftest"),
+    device: Device = "auto",
+) -> None:
+    """Test the auditor: planted defects and their absence, or with --aa whether verdicts flip on chance alone."""
+    if run is None:
+        from audit.demo import run_demo
+
+        outcomes = [
+            run_demo(out / name, clean=clean, device=device) for name, clean in (("planted", False), ("clean", True))
+        ]
+        for outcome in outcomes:
+            for word, names in (
+                ("found", outcome.found),
+                ("MISSED", outcome.missed),
+                ("UNEXPECTED", outcome.unexpected),
+            ):
+                for name in names:
+                    typer.echo(f"{word}: {name}")
+        if not all(outcome.ok for outcome in outcomes):
+            typer.echo("error: the audit did not find exactly what is planted", err=True)
+            raise typer.Exit(DEMO_MISSED)
+        typer.echo("The auditor found what is planted, and claimed nothing where nothing is.")
+        return
+    from audit.api import measure_steadiness
+    from audit.tables import print_steadiness
+
+    found = measure_steadiness(run, policy, repeats=repeats, seed=seed)
+    print_steadiness(found)
+    if found.flip_rate > most:
+        typer.echo(
+            f"error: {100 * found.flip_rate:.1f} % of pairs of gates disagree; at most {100 * most:g} % may", err=True
+        )
+        raise typer.Exit(DEMO_MISSED)
 
 
 @app.command()

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from audit.frontier import Frontier
+    from audit.power import Resolution
+    from audit.steadiness import Steadiness
     from reports.record import Ruling, Verdict
 
 PIPED_WIDTH = 160
@@ -89,6 +91,47 @@ def print_frontier(done: Frontier) -> None:
         "outcome",
     )
     print_table(columns, rows, styled="outcome")
+
+
+def print_resolutions(resolutions: Sequence[Resolution]) -> None:
+    """A line a check: its limit, and the true values from which a run of this size mostly passes or fails."""
+    from audit.power import POWER
+
+    def shown(value: float | None, found: Resolution) -> str:
+        if found.effect is None:
+            return "-"
+        return "no possible value" if value is None else format_number(value)
+
+    rows = [
+        (
+            r.ruling.check.name,
+            str(r.ruling.counts.denominator) if r.ruling.counts else "-",
+            format_number(r.ruling.limit),
+            shown(r.passes, r),
+            shown(r.fails, r),
+            "-" if r.effect is None else format_number(r.effect),
+        )
+        for r in resolutions
+    ]
+    print_table(("check", "rows", "limit", "passes from", "fails from", "smallest effect decided"), rows)
+    out = console()
+    out.print(
+        f"True values from which a run of this size passes or fails with probability {POWER}, if its intervals are as wide."
+    )
+
+
+def print_steadiness(found: Steadiness) -> None:
+    """A line a check, those that flip most first; then the flip rates, and what was left out."""
+    words = ("pass", "fail", "inconclusive", "error")
+    rows = [(c.name, *(str(c.outcomes.get(w, 0)) for w in words), f"{100 * c.flip_rate:.2f} %") for c in found.checks]  # type: ignore[call-overload]
+    print_table(("check", *words, "flips"), rows)
+    out = console()
+    for said in found.left_out:
+        out.print(f"  left out: {printable(str(said))}")
+    out.print(
+        f"{found.replicates} gates on resampled rows. Pairs of them in which some check passes in one and fails in the other: {100 * found.flip_rate:.2f} %."
+    )
+    out.print(f"Pairs whose verdicts differ so: {100 * found.verdict_flip_rate:.2f} %.")
 
 
 def _ruling_row(ruling: Ruling) -> tuple[str, ...]:
