@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from audit.demands import Demands, open_baseline, open_run
 from audit.errors import GateError, PlanError
+from audit.lock import read_lock
 from audit.pipeline import Surroundings, audit_subject, check_free, rebundle, regate
 from audit.progress import chosen, say_on_stderr
 from audit.result import Result
@@ -156,6 +157,7 @@ def run_plan(
     policy: PathLike | None = None,
     waivers: PathLike | None = None,
     baselines: Mapping[str, PathLike] | None = None,
+    lock: PathLike | None = None,
     only: Iterable[str] = (),
     device: str = "auto",
     cache: PathLike | None = None,
@@ -169,6 +171,7 @@ def run_plan(
         plan: the plan's file.
         policy, waivers: used instead of those that the plan names.
         baselines: run folders by the names that rules use; added to the plan's.
+        lock: a lock that was made before; the verdict says whether the run kept to it.
         only: run these probe instances alone; rules on the others are errors, never passes.
         resume: use what was measured before; False measures everything again in a cache of its own.
         report_only: exit code 0 whatever the outcome, and the report says NOT ENFORCED.
@@ -193,6 +196,7 @@ def run_plan(
         waivers=_waivers(_beside(loaded, waivers, loaded.plan.waivers) or ()),
         baselines=_baselines({**_plan_baselines(loaded), **(baselines or {})}),
         on=datetime.date.today(),
+        lock=read_lock(Path(lock)) if lock is not None else None,
     )
     with tempfile.TemporaryDirectory(prefix="plumbline-") as fresh:
         surroundings = _surroundings(cache if resume else fresh, progress)

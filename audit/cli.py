@@ -133,6 +133,10 @@ def run(
     policy: PolicyFile = None,
     waivers: WaiverFile = None,
     baseline: Baselines = None,
+    lock: Annotated[
+        Path | None,
+        typer.Option(metavar="LOCK", help="What `plumbline lock` fixed before; the verdict says what differs."),
+    ] = None,
     cache: Annotated[Path | None, typer.Option(metavar="DIR", help="Where measured rows are kept.")] = None,
     report_only: ReportOnly = False,
 ) -> None:
@@ -156,6 +160,7 @@ def run(
         policy=policy,
         waivers=waivers,
         baselines=baselines,
+        lock=lock,
         only=chosen,
         device=device,
         cache=cache,
@@ -164,6 +169,26 @@ def run(
     )
     _show(result)
     _leave(result)
+
+
+@app.command()
+def lock(
+    plan: Annotated[Path, typer.Argument(metavar="PLAN", help="A plan file.")],
+    *,
+    out: Annotated[Path, typer.Option(metavar="LOCK", help="Where the lock goes; an earlier one is never replaced.")],
+    policy: PolicyFile = None,
+) -> None:
+    """Fix policy, data, probes, options and seed before a run; give the hash to somebody who keeps it."""
+    from hashlib import sha256
+
+    from audit.lock import make_lock
+
+    content = make_lock(plan, policy).to_json().encode()
+    with out.open("xb") as stream:
+        stream.write(content)
+    typer.echo(f"Lock: {out}")
+    typer.echo(f"sha256: {sha256(content).hexdigest()}")
+    typer.echo(f"Next: plumbline run {plan} --lock {out} --out RUN")
 
 
 @app.command()

@@ -13,9 +13,12 @@ from typing import TYPE_CHECKING
 from audit.compare import Run, compare_for
 from audit.decide import decide
 from audit.errors import GateError
+from audit.lock import LOCK_PATH, check_lock
 from audit.policy import check_measures
 from audit.restate import restate
 from reports.bundle import RESULTS, Bundle, BundleWriter
+from reports.lock import Lock
+from reports.reading import parse
 from reports.record import AuditRecord, Policy, RowsRef, Rule, Verdict, Waiver
 
 if TYPE_CHECKING:
@@ -26,12 +29,13 @@ BASELINES = "evidence/baseline"
 
 @dataclass(frozen=True, kw_only=True)
 class Demands:
-    """What a verdict is held against: a policy, excuses, baselines by name, and the day it is decided on."""
+    """What a verdict is held against: a policy, excuses, baselines by name, the day it is decided on, and a lock if any."""
 
     policy: Policy | None
     waivers: tuple[Waiver, ...] = ()
     baselines: Mapping[str, Run]
     on: date
+    lock: Lock | None = None
 
 
 def decide_run(run: Run, demands: Demands) -> Verdict:
@@ -41,6 +45,13 @@ def decide_run(run: Run, demands: Demands) -> Verdict:
         UnknownMeasure: a rule names an instance or a measure that the plan does not have.
         PolicyError: a rule is ambiguous on this record.
     """
+    verdict = _decided(run, demands)
+    if demands.lock is None:
+        return verdict
+    return verdict.model_copy(update={"lock": check_lock(demands.lock, run.record, demands.policy)})
+
+
+def _decided(run: Run, demands: Demands) -> Verdict:
     policy = demands.policy
     if policy is None:
         return decide(run.record, None, demands.waivers, on=demands.on)
@@ -56,6 +67,17 @@ def decide_run(run: Run, demands: Demands) -> Verdict:
 
 def _instances(policy: Policy, level: float) -> set[str]:
     return {r.instance for r in policy.rules if policy.level(r) == level}
+
+
+def embedded_lock(bundle: Bundle) -> Lock | None:
+    """The lock that a bundle carries with it, or None.
+
+    Raises:
+        RecordError: it is no lock.
+    """
+    if not (bundle.folder / LOCK_PATH).is_file():
+        return None
+    return parse(bundle.read_bytes(LOCK_PATH), Lock, where=str(bundle.folder / LOCK_PATH))
 
 
 def open_run(bundle: Bundle) -> Run:

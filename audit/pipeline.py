@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from audit.decide import not_enforced
-from audit.demands import Demands, decide_run, embed_baselines, embedded_baselines, open_run
+from audit.demands import Demands, decide_run, embed_baselines, embedded_baselines, embedded_lock, open_run
 from audit.errors import GateError
+from audit.lock import LOCK_PATH
 from audit.result import Result
 from audit.runner import Announce, Desk, Job, run
 from audit.store import Store
@@ -27,6 +28,7 @@ from reports.record import Verdict, canonical_json
 if TYPE_CHECKING:
     from audit.compare import Run
     from probes.subject import Subject
+    from reports.lock import Lock
     from reports.record import AuditRecord, Policy, Waiver
 
 
@@ -91,7 +93,7 @@ def audit_subject(
         written = Bundle(writer.folder)
         verdict = _verdict(record, written, demands, report_only=report_only)
         embed_baselines(writer, demands.policy, demands.baselines)
-        _write_provenance(writer, record, subject)
+        _write_provenance(writer, record, subject, demands.lock)
         write_outputs(writer, record, verdict)
     return Result(record=record, verdict=verdict, path=out)
 
@@ -103,13 +105,15 @@ def _verdict(record: AuditRecord, bundle: Bundle, demands: Demands, *, report_on
     return not_enforced(verdict) if report_only else verdict
 
 
-def _write_provenance(writer: BundleWriter, record: AuditRecord, subject: Subject) -> None:
+def _write_provenance(writer: BundleWriter, record: AuditRecord, subject: Subject, lock: Lock | None) -> None:
     def put(name: str, body: object) -> None:
         writer.write_text(f"provenance/{name}", canonical_json(body), "application/json")
 
     put("model.manifest.json", {"name": subject.name, "digest": subject.digest, "files": subject.files})
     put("data.manifest.json", {**record.data.model_dump(mode="json"), "source": dict(subject.data.provenance)})
     put("environment.json", record.environment)
+    if lock is not None:
+        writer.write_text(LOCK_PATH, lock.to_json(), "application/json")
 
 
 def regate(
@@ -123,7 +127,7 @@ def regate(
 ) -> Verdict:
     """Decide on a finished run again; nothing is written."""
     given = {**embedded_baselines(bundle, policy), **baselines}
-    demands = Demands(policy=policy, waivers=waivers, baselines=given, on=on)
+    demands = Demands(policy=policy, waivers=waivers, baselines=given, on=on, lock=embedded_lock(bundle))
     verdict = decide_run(open_run(bundle), demands)
     return not_enforced(verdict) if report_only else verdict
 

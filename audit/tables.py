@@ -66,7 +66,7 @@ def print_verdict(verdict: Verdict) -> None:
     out.print(f"Verdict: {verdict.outcome.upper()}{enforced}", style=_STYLES[verdict.outcome])
     for reason in verdict.reasons:
         out.print(f"  {printable(str(reason))}")
-    for warning in verdict.warnings:
+    for warning in (*verdict.warnings, *(verdict.lock.differences if verdict.lock else ())):
         out.print(f"  warning: {printable(str(warning))}")
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from audit.cards import environment, recount
 from audit.decide import not_enforced
-from audit.demands import Demands, decide_run, embedded_baselines, open_run
+from audit.demands import Demands, decide_run, embedded_baselines, embedded_lock, open_run
 from audit.restate import reread
 from fine_tune.errors import PlumblineError
 from probes.errors import ProbeError
@@ -202,6 +202,7 @@ def _verify_verdict(bundle: Bundle, verdict: Verdict, report: VerificationReport
             waivers=verdict.waivers,
             baselines=embedded_baselines(bundle, verdict.policy),
             on=verdict.decided_on,
+            lock=embedded_lock(bundle),
         )
         again = decide_run(run, demands)
     except Exception as error:

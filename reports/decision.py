@@ -85,6 +85,20 @@ def uncovered(record: AuditRecord) -> tuple[Message, ...]:
     return tuple(out)
 
 
+def lock_words(verdict: Verdict) -> Message:
+    """Whether what was demanded was fixed before the figures were there, as far as a lock can show it."""
+    check = verdict.lock
+    if check is None:
+        return message("no lock was given")
+    facts: dict[str, str | int | float] = {"day": check.locked_on.isoformat(), "digest": check.lock_sha256[:12]}
+    if check.matched:
+        return Message(text="yes: the run kept to the lock of {day} (digest {digest})", params={**facts})
+    facts["count"] = len(check.differences)
+    return Message(
+        text="no: the run differs from the lock of {day} (digest {digest}) in {count} points", params={**facts}
+    )
+
+
 def decision(record: AuditRecord, verdict: Verdict, checks: tuple[CheckView, ...]) -> Decision:
     subject, data, policy = record.subject, record.data, verdict.policy
     told = {str(r.reason) for r in verdict.rulings}
@@ -107,8 +121,9 @@ def decision(record: AuditRecord, verdict: Verdict, checks: tuple[CheckView, ...
             (message("Data"), data_line),
             (message("Policy"), line),
             (message("Decided on"), verdict.decided_on.isoformat()),
+            (message("Locked before the run"), lock_words(verdict)),
             (message("Confidence level"), level_words(record.level)),
         ),
         uncovered=uncovered(record),
-        warnings=verdict.warnings,
+        warnings=(*verdict.warnings, *(verdict.lock.differences if verdict.lock else ())),
     )

@@ -15,7 +15,8 @@ from pydantic import Field
 
 from probes.evidence import Plain
 from reports.errors import RecordError
-from reports.record import Sha256, canonical_json
+from reports.lock import Sha256
+from reports.record import canonical_json
 
 if TYPE_CHECKING:
     import pyarrow as pa

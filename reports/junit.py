@@ -54,6 +54,7 @@ def _properties(suite: Xml.Element, record: AuditRecord, verdict: Verdict) -> No
         "data": record.data.name,
         "data_digest": record.data.digest,
         "record_sha256": verdict.record_sha256,
+        "lock": "none" if verdict.lock is None else ("matched" if verdict.lock.matched else "differs"),
     }
     for name, value in facts.items():
         Xml.SubElement(properties, "property", name=name, value=_text(value))

@@ -24,9 +24,9 @@ from probes.evidence import (
     Slice,
     slice_name,
 )
+from reports.lock import LockCheck, Sha256
 
 Json = Any
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 def canonical_json(value: Json) -> str:
@@ -375,7 +375,10 @@ class Ruling(Plain):
 
 
 class Verdict(Plain):
-    """The decision on the whole: ``verdict.json``. Carries policy and waivers as they were evaluated."""
+    """The decision on the whole: ``verdict.json``. Carries policy and waivers as they were evaluated.
+
+    ``lock`` says whether the run kept to what was locked before it; None where no lock was given.
+    """
 
     schema_: Literal["plumbline.verdict/v1"] = Field(default="plumbline.verdict/v1", alias="schema")
     outcome: Outcome
@@ -389,6 +392,7 @@ class Verdict(Plain):
     waivers: tuple[Waiver, ...] = ()
     comparisons: tuple[Comparison | NoComparison, ...] = ()
     warnings: tuple[Message, ...] = ()
+    lock: LockCheck | None = None
 
     def to_json(self) -> str:
         """The bytes of ``verdict.json``, as text."""

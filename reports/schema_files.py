@@ -11,10 +11,11 @@ from typing import Any
 
 from probes.evidence import Plain
 from reports.files import Manifest
+from reports.lock import Lock
 from reports.record import AuditRecord, Verdict
 
 FOLDER = Path(__file__).parent / "schemas"
-MODELS: dict[str, type[Plain]] = {"record": AuditRecord, "verdict": Verdict, "bundle": Manifest}
+MODELS: dict[str, type[Plain]] = {"record": AuditRecord, "verdict": Verdict, "bundle": Manifest, "lock": Lock}
 
 
 def schema(model: type[Plain]) -> dict[str, Any]:

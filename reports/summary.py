@@ -29,8 +29,9 @@ def summary(record: AuditRecord, verdict: Verdict) -> str:
     ]
     if action:
         parts += ["## Needs action", _list([f"{_word(c)}: {c.ruling.reason}" for c in action])]
-    if verdict.warnings:
-        parts += ["## Warnings", _list([str(w) for w in verdict.warnings])]
+    warnings = [str(w) for w in (*verdict.warnings, *(verdict.lock.differences if verdict.lock else ()))]
+    if warnings:
+        parts += ["## Warnings", _list(warnings)]
     if checks:
         parts += ["## Checks", _table(checks)]
     parts += ["## Not covered", _list([str(u) for u in uncovered(record)]), _foot(record, verdict)]
