@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from audit.demands import Demands, open_baseline, open_run
+from audit.demands import Demands, find_baseline, open_baseline, open_run
 from audit.errors import GateError, PlanError
 from audit.lock import read_lock
 from audit.pipeline import Surroundings, audit_subject, check_free, rebundle, regate
@@ -170,7 +170,8 @@ def run_plan(
     Args:
         plan: the plan's file.
         policy, waivers: used instead of those that the plan names.
-        baselines: run folders by the names that rules use; added to the plan's.
+        baselines: run folders by the names that rules use, or folders of runs, whose last passing one is taken; added
+            to the plan's.
         lock: a lock that was made before; the verdict says whether the run kept to it.
         only: run these probe instances alone; rules on the others are errors, never passes.
         resume: use what was measured before; False measures everything again in a cache of its own.
@@ -367,7 +368,8 @@ def _waivers(given: PathLike | Sequence[Waiver]) -> tuple[Waiver, ...]:
 
 
 def _baselines(given: Mapping[str, PathLike]) -> dict[str, Run]:
-    return {name: open_baseline(name, Bundle.open(path)) for name, path in given.items()}
+    found = {name: find_baseline(Path(path)) for name, path in given.items()}
+    return {name: open_baseline(name, bundle) for name, bundle in found.items() if bundle is not None}
 
 
 def _plan_baselines(loaded: LoadedPlan) -> dict[str, PathLike]:

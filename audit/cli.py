@@ -61,7 +61,12 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
 PolicyFile = Annotated[Path | None, typer.Option("--policy", help="A policy file.")]
 WaiverFile = Annotated[Path | None, typer.Option("--waivers", help="A waiver file.")]
 Baselines = Annotated[
-    list[str] | None, typer.Option("--baseline", metavar="NAME=RUN", help="A run to compare with. Repeatable.")
+    list[str] | None,
+    typer.Option(
+        "--baseline",
+        metavar="NAME=RUN",
+        help="A run to compare with, or a folder of runs, whose last passing one is taken. Repeatable.",
+    ),
 ]
 ReportOnly = Annotated[bool, typer.Option("--report-only", help="Exit 0 whatever comes out; the report says so.")]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from audit.compare import Run, compare_for
@@ -16,7 +17,8 @@ from audit.errors import GateError
 from audit.lock import LOCK_PATH, check_lock
 from audit.policy import check_measures
 from audit.restate import restate
-from reports.bundle import RESULTS, Bundle, BundleWriter
+from reports.bundle import MANIFEST, RESULTS, VERDICT, Bundle, BundleWriter
+from reports.errors import RecordError
 from reports.lock import Lock
 from reports.reading import parse
 from reports.record import AuditRecord, Policy, RowsRef, Rule, Verdict, Waiver
@@ -83,6 +85,33 @@ def embedded_lock(bundle: Bundle) -> Lock | None:
 def open_run(bundle: Bundle) -> Run:
     """A bundle's record with its rows."""
     return Run(record=bundle.record(), rows_of=bundle.rows)
+
+
+def find_baseline(path: Path) -> Bundle | None:
+    """A baseline's bundle: ``path`` itself or, where it is a folder of runs, the last of them that passed.
+
+    The last one is that of the latest day of decision, then of the last name; waived runs count as passed, and runs that were
+    not enforced or cannot be read do not count. None where no run there passed yet, which is a baseline that is missing.
+
+    Raises:
+        RecordError: there is no such folder, or it holds something else than runs.
+    """
+    own = any((path / file).exists() for file in (RESULTS, MANIFEST))
+    if own or not path.is_dir():
+        return Bundle.open(path)
+    inside = sorted(p for p in path.iterdir() if p.is_dir() and not p.is_symlink())
+    runs = [Bundle(p) for p in inside if (p / VERDICT).is_file()]
+    if not runs and any(path.iterdir()):
+        return Bundle.open(path)
+    passed = []
+    for bundle in runs:
+        try:
+            verdict = bundle.verdict()
+        except RecordError:
+            continue
+        if verdict.enforced and verdict.outcome in ("pass", "waived"):
+            passed.append((verdict.decided_on, bundle.folder.name, bundle))
+    return max(passed, key=lambda f: f[:2])[2] if passed else None
 
 
 def open_baseline(name: str, bundle: Bundle) -> Run:

@@ -128,6 +128,7 @@ def test_every_option_of_run_arrives(fake: Fake) -> None:
         "waivers": Path("w.yaml"),
         "baselines": {"main": Path("old/run")},
         "only": ("a", "b"),
+        "lock": None,
         "device": "cpu",
         "cache": Path("c"),
         "report_only": True,
