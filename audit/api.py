@@ -8,20 +8,22 @@ from __future__ import annotations
 
 import datetime
 import tempfile
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from audit.budget import Clock
 from audit.demands import Demands, find_baseline, open_baseline, open_run
 from audit.errors import GateError, PlanError
 from audit.lock import read_lock
 from audit.pipeline import Surroundings, audit_subject, check_free, rebundle, regate
 from audit.progress import chosen, say_on_stderr
 from audit.result import Result
-from audit.runner import Job, planned_probes, steps
+from audit.runner import Job, cost_key, planned_probes, steps
 from audit.store import Store, default_cache
-from probes.evidence import Need
+from probes.evidence import Need, message
 from reports.bundle import Bundle
 from reports.record import Policy, Waiver
 
@@ -39,12 +41,16 @@ Probes = Mapping[str, Mapping[str, Any]]
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedStep:
-    """One line of a dry run. ``status``: train, cached, to do, not applicable, left out."""
+    """One line of a dry run. ``status``: train, cached, to do, not applicable, left out.
+
+    ``seconds`` is what an instance with the same options took the last time here, whatever it was asked of; None if never.
+    """
 
     instance: str
     probe: str
     status: str
     reason: str = ""
+    seconds: float | None = None
 
 
 def run(
@@ -158,6 +164,7 @@ def run_plan(
     waivers: PathLike | None = None,
     baselines: Mapping[str, PathLike] | None = None,
     lock: PathLike | None = None,
+    profile: str | None = None,
     only: Iterable[str] = (),
     device: str = "auto",
     cache: PathLike | None = None,
@@ -173,7 +180,8 @@ def run_plan(
         baselines: run folders by the names that rules use, or folders of runs, whose last passing one is taken; added
             to the plan's.
         lock: a lock that was made before; the verdict says whether the run kept to it.
-        only: run these probe instances alone; rules on the others are errors, never passes.
+        profile: one of the plan's profiles to run it under.
+        only: run these probe instances alone, instead of the profile's; rules on the others are errors, never passes.
         resume: use what was measured before; False measures everything again in a cache of its own.
         report_only: exit code 0 whatever the outcome, and the report says NOT ENFORCED.
 
@@ -184,7 +192,8 @@ def run_plan(
     from audit.policy import check_measures, read_policy
     from audit.subjects import Workshop, open_subject, pick_device
 
-    loaded = load_plan(plan)
+    clock_from = time.monotonic()
+    loaded = load_plan(plan, profile)
     place = Path(out)
     check_free(place)
     job = _job(loaded, only)
@@ -201,19 +210,25 @@ def run_plan(
     )
     with tempfile.TemporaryDirectory(prefix="plumbline-") as fresh:
         surroundings = _surroundings(cache if resume else fresh, progress)
-        job = replace(job, device=_device(loaded, device, pick_device))
+        clock = Clock(budget=loaded.plan.budget, started=clock_from)
+        job = replace(job, device=_device(loaded, device, pick_device), clock=clock)
         subject = open_subject(loaded, Workshop(store=surroundings.store, device=job.device, progress=progress))
         return audit_subject(job, subject, demands, surroundings, place, report_only=report_only)
 
 
 def describe_plan(
-    plan: PathLike, only: Iterable[str] = (), *, device: str = "auto", cache: PathLike | None = None
+    plan: PathLike,
+    only: Iterable[str] = (),
+    *,
+    profile: str | None = None,
+    device: str = "auto",
+    cache: PathLike | None = None,
 ) -> list[PlannedStep]:
     """What `run_plan` would do, without training or measuring anything."""
     from audit.plan import load_plan
     from audit.subjects import Workshop, open_subject, pick_device, training_folder
 
-    loaded = load_plan(plan)
+    loaded = load_plan(plan, profile)
     job = _job(loaded, only)
     store = Store(Path(cache) if cache else default_cache())
     if loaded.plan.subject.recipe is not None:
@@ -221,11 +236,25 @@ def describe_plan(
         if not any((folder / name).is_file() for name in ("training_record.json", "ensemble.json")):
             first = PlannedStep(instance="(training)", probe="", status="train", reason=f"on {len(train)} rows")
             wanted = [p for p in job.planned if not job.only or p.instance in job.only]
-            return [first, *(PlannedStep(instance=p.instance, probe=p.info.id, status="to do") for p in wanted)]
+            return [
+                first,
+                *(
+                    PlannedStep(
+                        instance=p.instance, probe=p.info.id, status="to do", seconds=store.seconds(cost_key(p))
+                    )
+                    for p in wanted
+                ),
+            ]
     job = replace(job, device=_device(loaded, device, pick_device))
     subject = open_subject(loaded, Workshop(store=store, device=job.device, progress=False))
     return [
-        PlannedStep(instance=p.instance, probe=p.info.id, status=status, reason=str(why or ""))
+        PlannedStep(
+            instance=p.instance,
+            probe=p.info.id,
+            status=status,
+            reason=str(why or ""),
+            seconds=store.seconds(cost_key(p)) if status == "to do" else None,
+        )
         for p, status, why in steps(job, subject, store)
     ]
 
@@ -314,7 +343,7 @@ def render(run: PathLike, language: str = "en") -> str:
 def _job(loaded: LoadedPlan, only: Iterable[str]) -> Job:
     plan = loaded.plan
     planned = planned_probes({name: (spec.probe, spec.options) for name, spec in plan.probes.items()})
-    chosen_ones = frozenset(only)
+    chosen_ones = frozenset(only) or frozenset(loaded.only)
     unknown = sorted(chosen_ones - {p.instance for p in planned})
     if unknown:
         raise PlanError(
@@ -330,6 +359,9 @@ def _job(loaded: LoadedPlan, only: Iterable[str]) -> Job:
         only=chosen_ones,
         attestations=plan.attestations,
         include_text=plan.include_text,
+        remarks=()
+        if loaded.profile is None
+        else (message("It was run under the plan's profile {profile}.", profile=loaded.profile),),
     )
 
 

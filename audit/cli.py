@@ -57,6 +57,7 @@ def root(
 
 
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="The folder that a run left behind.")]
+ProfileName = Annotated[str | None, typer.Option("--profile", metavar="NAME", help="One of the plan's profiles.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
 PolicyFile = Annotated[Path | None, typer.Option("--policy", help="A policy file.")]
 WaiverFile = Annotated[Path | None, typer.Option("--waivers", help="A waiver file.")]
@@ -133,6 +134,7 @@ def run(
     only: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="Run this probe instance alone. Repeatable.")
     ] = None,
+    profile: ProfileName = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
     device: Device = "auto",
     policy: PolicyFile = None,
@@ -153,9 +155,14 @@ def run(
     if dry_run:
         from audit.tables import print_table
 
-        steps = api.describe_plan(plan, chosen, device=device, cache=cache)
-        rows = [(s.instance, s.probe, s.status, s.reason) for s in steps]
-        print_table(("instance", "probe", "status", "reason"), rows)
+        steps = api.describe_plan(plan, chosen, profile=profile, device=device, cache=cache)
+        rows = [
+            (s.instance, s.probe, s.status, "" if s.seconds is None else f"{s.seconds:.1f} s", s.reason) for s in steps
+        ]
+        print_table(("instance", "probe", "status", "took before", "reason"), rows)
+        known = [s.seconds for s in steps if s.seconds is not None]
+        todo = sum(s.status in ("to do", "train") for s in steps)
+        typer.echo(f"To do: {todo} of {len(steps)} steps; {len(known)} of them took {sum(known):.1f} s before.")
         return
     if out is None:
         raise typer.BadParameter("a run needs a folder to go to", param_hint="--out")
@@ -166,6 +173,7 @@ def run(
         waivers=waivers,
         baselines=baselines,
         lock=lock,
+        profile=profile,
         only=chosen,
         device=device,
         cache=cache,
@@ -182,13 +190,14 @@ def lock(
     *,
     out: Annotated[Path, typer.Option(metavar="LOCK", help="Where the lock goes; an earlier one is never replaced.")],
     policy: PolicyFile = None,
+    profile: ProfileName = None,
 ) -> None:
     """Fix policy, data, probes, options and seed before a run; give the hash to somebody who keeps it."""
     from hashlib import sha256
 
     from audit.lock import make_lock
 
-    content = make_lock(plan, policy).to_json().encode()
+    content = make_lock(plan, policy, profile=profile).to_json().encode()
     with out.open("xb") as stream:
         stream.write(content)
     typer.echo(f"Lock: {out}")

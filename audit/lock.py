@@ -21,12 +21,15 @@ from reports.record import AuditRecord, PlannedProbe, Policy, canonical_json
 LOCK_PATH = "provenance/lock.json"
 
 
-def make_lock(plan: Path, policy: Path | None = None, *, on: datetime.date | None = None) -> Lock:
+def make_lock(
+    plan: Path, policy: Path | None = None, *, profile: str | None = None, on: datetime.date | None = None
+) -> Lock:
     """The lock of a plan as it stands; its data is read, its model is not.
 
     Args:
         plan: the plan's file.
         policy: used instead of the one that the plan names.
+        profile: one of the plan's profiles.
         on: the day that the lock says; today by default.
 
     Raises:
@@ -38,7 +41,7 @@ def make_lock(plan: Path, policy: Path | None = None, *, on: datetime.date | Non
     from audit.subjects import open_audit_data
     from fine_tune.data import AuditData
 
-    loaded = load_plan(plan)
+    loaded = load_plan(plan, profile)
     planned = planned_probes({name: (spec.probe, spec.options) for name, spec in loaded.plan.probes.items()})
     file = policy or (loaded.base_dir / loaded.plan.policy if loaded.plan.policy else None)
     document = read_policy(file) if file else None

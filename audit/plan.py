@@ -6,13 +6,14 @@ runs nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
+from audit.budget import Budget
 from audit.documents import Document, read_document
 from audit.errors import PlanError
 from audit.faults import Loc, Problem, closest, contradiction
@@ -94,6 +95,25 @@ class ProbeSpec(Plain):
         return dict(self.model_extra or {})
 
 
+class Profile(Plain):
+    """A way to run a plan, such as a quick one for every change: ``plumbline run PLAN --profile NAME``.
+
+    Attributes:
+        only: run these instances alone; all if empty. Rules on the others are errors, so a profile that leaves probes out
+            usually brings a policy of its own.
+        options: by instance, options that differ from the plan's.
+        sample: audit this many rows, drawn by the plan's seed.
+        budget: instead of the plan's.
+        policy: a file, instead of the plan's.
+    """
+
+    only: tuple[Instance, ...] = ()
+    options: dict[Instance, dict[str, Any]] = Field(default_factory=dict)
+    sample: int | None = Field(default=None, ge=1)
+    budget: Budget | None = None
+    policy: str | None = None
+
+
 class PlanData(Plain):
     """The rows to train on, where the subject is a recipe, and the rows to examine it on."""
 
@@ -115,6 +135,8 @@ class Plan(Plain):
         baselines: run folders by the name that rules use.
         attestations: what only people can say; shown as attested.
         include_text: keep raw text in the report.
+        budget: how long the run and each probe may take, in seconds.
+        profiles: other ways to run the plan, by name.
     """
 
     schema_: Literal["plumbline.plan/v1"] = Field(default="plumbline.plan/v1", alias="schema")
@@ -129,6 +151,8 @@ class Plan(Plain):
     baselines: dict[Instance, str] = Field(default_factory=dict)
     attestations: dict[str, str] = Field(default_factory=dict)
     include_text: bool = False
+    budget: Budget = Budget()
+    profiles: dict[Instance, Profile] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -136,7 +160,34 @@ class Plan(Plain):
             raise contradiction("the subject is a recipe, and there is nothing to train on", "data.train", ("data",))
         if self.subject.predictions is None and self.data.audit is None:
             raise contradiction("there is nothing to examine the subject on", "data.audit", ("data",))
+        for place, names in self._named_instances():
+            for name in names:
+                if name not in self.probes:
+                    seen = f"{'.'.join(place)} names {name!r}, which is no probe instance of the plan"
+                    raise contradiction(seen, f"one of {', '.join(self.probes)}", place)
         return self
+
+    def _named_instances(self) -> Iterator[tuple[tuple[str, ...], Iterable[str]]]:
+        """Where probe instances are named outside of ``probes``, and which."""
+        yield ("budget", "probes"), self.budget.probes
+        for name, profile in self.profiles.items():
+            yield ("profiles", name, "only"), profile.only
+            yield ("profiles", name, "options"), profile.options
+            yield ("profiles", name, "budget"), profile.budget.probes if profile.budget else ()
+
+    def under(self, profile: Profile) -> Plan:
+        """The plan as a profile has it."""
+        probes = {
+            name: ProbeSpec(probe=spec.probe, **{**spec.options, **profile.options.get(name, {})})
+            for name, spec in self.probes.items()
+        }
+        update: dict[str, Any] = {"probes": probes, "budget": profile.budget or self.budget}
+        if profile.policy is not None:
+            update["policy"] = profile.policy
+        if profile.sample is not None and self.data.audit is not None:
+            audit = self.data.audit.model_copy(update={"sample": profile.sample})
+            update["data"] = self.data.model_copy(update={"audit": audit})
+        return self.model_copy(update=update)
 
 
 class FineTuneData(Plain):
@@ -155,16 +206,26 @@ class FineTuneSpec(Plain):
 
 @dataclass(frozen=True)
 class LoadedPlan:
-    """A plan, where it lay, and the folder that its paths start from."""
+    """A plan, where it lay, the folder that its paths start from, and the profile that it is under, if any."""
 
     plan: Plan
     path: Path
     base_dir: Path
     document: Document[Plan]
+    profile: str | None = None
+
+    @property
+    def only(self) -> tuple[str, ...]:
+        """The instances that its profile runs; empty for all."""
+        return self.plan.profiles[self.profile].only if self.profile else ()
 
 
-def load_plan(path: Path | str) -> LoadedPlan:
-    """Read and check a plan.
+def load_plan(path: Path | str, profile: str | None = None) -> LoadedPlan:
+    """Read and check a plan, with all its profiles.
+
+    Args:
+        path: the file.
+        profile: which of its profiles to put it under.
 
     Raises:
         PlanError: the file cannot be read, a key or value is wrong, a probe or one of its options is unknown;
@@ -172,8 +233,18 @@ def load_plan(path: Path | str) -> LoadedPlan:
     """
     path = Path(path)
     document = read_document(path, Plan, error=PlanError)
-    create_probes(document.value.probes, document)
-    return LoadedPlan(document.value, path, path.parent, document)
+    plan = document.value
+    create_probes(plan.probes, document)
+    for each in plan.profiles.values():
+        create_probes(plan.under(each).probes, document)
+    if profile is not None and profile not in plan.profiles:
+        raise PlanError(
+            f"the plan has no profile {profile!r}",
+            expected=f"one of {', '.join(plan.profiles) or 'none: it has no profiles'}",
+            where=str(path),
+        )
+    chosen = plan.under(plan.profiles[profile]) if profile is not None else plan
+    return LoadedPlan(chosen, path, path.parent, document, profile)
 
 
 def load_fine_tune(path: Path | str) -> Document[FineTuneSpec]:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from audit.budget import Clock, TimeIsUp, within
 from audit.cards import data_card, environment, plumbline_version, subject_card
 from audit.store import Store, key_of
 from fine_tune.errors import PlumblineError
@@ -44,6 +45,8 @@ class Job:
         attestations: what only people can say.
         include_text: whether the report may show texts from the data.
         device: torch's name of the device.
+        clock: how long the run and each probe may take.
+        remarks: what the record says of the run as a whole.
     """
 
     name: str
@@ -54,6 +57,8 @@ class Job:
     attestations: Mapping[str, str] = field(default_factory=dict)
     include_text: bool = False
     device: str = "cpu"
+    clock: Clock = field(default_factory=Clock)
+    remarks: tuple[Message, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +102,7 @@ def run(job: Job, subject: Subject, desk: Desk) -> AuditRecord:
         findings=findings,
         predictions=reference,
         attestations=dict(job.attestations),
+        remarks=job.remarks,
     )
     timings = canonical_json({"seconds": session.seconds})
     desk.writer.write_text("provenance/timings.json", timings, "application/json")
@@ -124,6 +130,11 @@ def unmet(planned: PlannedProbe, subject: Subject) -> Message | None:
             kind=subject.kind,
         )
     return None
+
+
+def cost_key(planned: PlannedProbe) -> str:
+    """The key of what a probe instance took: its options alone, as it is to foretell other models and data too."""
+    return key_of("seconds/1", planned.info.id, planned.params)
 
 
 def rows_key(planned: PlannedProbe, subject: Subject, job: Job) -> str:
@@ -159,11 +170,15 @@ class _Session:
             return self._not_measured(planned, "not_applicable", why)
         start = time.perf_counter()
         self._desk.announce(planned.instance)
+        allowed = self._job.clock.allowance(planned.instance)
         try:
             probe = create(planned.info.id, planned.params)
-            rows = self._rows(planned, probe)
+            with within(allowed.seconds):
+                rows = self._rows(planned, probe)
             reading = probe.summarise(rows, self._context(planned.instance))
             _check(planned, reading)
+        except TimeIsUp:
+            return self._not_measured(planned, "errored", allowed.reason)
         except Unavailable as error:
             return self._not_measured(planned, "not_applicable", message("{why}", why=str(error)))
         except Exception as error:
@@ -184,7 +199,10 @@ class _Session:
         """The subject's predictions and where they lie in the bundle; None where they could not be made."""
         if self._shared is None:
             try:
-                self._shared = self._predictions(self._context("predictions"))
+                with within(self._job.clock.allowance("predictions").seconds):
+                    self._shared = self._predictions(self._context("predictions"))
+            except TimeIsUp:
+                return None, None
             except Exception as error:
                 self._traceback("predictions", error)
                 return None, None
@@ -226,7 +244,9 @@ class _Session:
         if kept is not None:
             return kept
         lent = _Lent(self._subject, self._share)
+        start = time.perf_counter()
         rows = probe.collect(lent, ctx)
+        self._desk.store.keep_seconds(cost_key(planned), time.perf_counter() - start)
         if rows is self._shared:
             self._desk.store.mark_shared(key)
         else:

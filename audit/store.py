@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
+_SECONDS = "seconds"
+
+
 def default_cache() -> Path:
     """``$PLUMBLINE_CACHE``, else ``plumbline`` in the user's cache folder."""
     named = os.environ.get("PLUMBLINE_CACHE")
@@ -88,6 +91,15 @@ class Store:
             Path(temporary).replace(path)
         finally:
             Path(temporary).unlink(missing_ok=True)
+
+    def keep_seconds(self, key: str, seconds: float) -> None:
+        """Remember how long something took; the last time counts."""
+        self.journal(_SECONDS).append([(key, round(seconds, 3))])
+
+    def seconds(self, key: str) -> float | None:
+        """How long it took the last time, or None."""
+        found = self.journal(_SECONDS).lookup(key)
+        return float(found) if isinstance(found, int | float) else None
 
     def is_shared(self, key: str) -> bool:
         """Whether the rows under ``key`` are known to be the subject's predictions themselves."""

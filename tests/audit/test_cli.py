@@ -120,7 +120,7 @@ def test_what_is_not_enforced_exits_0_and_says_so(fake: Fake) -> None:
 def test_every_option_of_run_arrives(fake: Fake) -> None:
     calls = fake("audit.api.run_plan", StandIn(verdict()))
     words = "run p.yaml --out o --no-resume --only a --only b --device cpu --policy q.yaml --waivers w.yaml"
-    call(*words.split(), "--baseline", "main=old/run", "--cache", "c", "--report-only")
+    call(*words.split(), "--baseline", "main=old/run", "--cache", "c", "--report-only", "--profile", "pr")
     ((args, options),) = calls.given
     assert args == (Path("p.yaml"), Path("o"))
     assert options == {
@@ -129,6 +129,7 @@ def test_every_option_of_run_arrives(fake: Fake) -> None:
         "baselines": {"main": Path("old/run")},
         "only": ("a", "b"),
         "lock": None,
+        "profile": "pr",
         "device": "cpu",
         "cache": Path("c"),
         "report_only": True,
@@ -250,6 +251,7 @@ def test_a_dry_run_lists_the_steps(fake: Fake) -> None:
         probe: str
         status: str
         reason: str
+        seconds: float | None = None
 
     calls = fake("audit.api.describe_plan", [Step("groups", "fairness.groups", "not applicable", "no groups")])
     result = call("run", "p.yaml", "--dry-run", "--only", "groups")
