@@ -1,0 +1,79 @@
+"""Commands that end with a verdict: a run, and the gate on a finished one."""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from audit.commands.options import Baselines, Device, PolicyFile, ReportOnly, Run, WaiverFile, leave, pairs, show
+
+
+def run(
+    plan: Annotated[Path, typer.Argument(metavar="PLAN", help="A plan file.")],
+    *,
+    out: Annotated[Path | None, typer.Option(metavar="RUN", help="Where the run goes. Not with --dry-run.")] = None,
+    resume: Annotated[bool, typer.Option(help="Use what was measured before.")] = True,
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Run this probe instance alone. Repeatable.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
+    device: Device = "auto",
+    policy: PolicyFile = None,
+    waivers: WaiverFile = None,
+    baseline: Baselines = None,
+    cache: Annotated[Path | None, typer.Option(metavar="DIR", help="Where measured rows are kept.")] = None,
+    report_only: ReportOnly = False,
+) -> None:
+    """Do what a plan says: measure, decide, and leave a report."""
+    from audit import api
+
+    baselines = pairs(baseline)
+    chosen = tuple(only or ())
+    if dry_run:
+        from audit.tables import print_table
+
+        steps = api.describe_plan(plan, chosen, device=device, cache=cache)
+        rows = [(s.instance, s.probe, s.status, s.reason) for s in steps]
+        print_table(("instance", "probe", "status", "reason"), rows)
+        return
+    if out is None:
+        raise typer.BadParameter("a run needs a folder to go to", param_hint="--out")
+    result = api.run_plan(
+        plan,
+        out,
+        policy=policy,
+        waivers=waivers,
+        baselines=baselines,
+        only=chosen,
+        device=device,
+        cache=cache,
+        report_only=report_only,
+        resume=resume,
+    )
+    show(result)
+    leave(result)
+
+
+def gate(
+    run: Run,
+    *,
+    policy: PolicyFile = None,
+    waivers: WaiverFile = None,
+    baseline: Baselines = None,
+    out: Annotated[Path | None, typer.Option(metavar="NEW", help="Keep this decision as a new run folder.")] = None,
+    on: Annotated[
+        datetime.datetime | None, typer.Option(formats=["%Y-%m-%d"], help="The day as of which waivers count.")
+    ] = None,
+    report_only: ReportOnly = False,
+) -> None:
+    """Decide on a finished run again, without its model."""
+    from audit import api
+
+    result = api.gate(
+        run, policy, waivers, pairs(baseline), on=on.date() if on else None, out=out, report_only=report_only
+    )
+    show(result, written=out is not None)
+    leave(result)

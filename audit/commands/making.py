@@ -1,0 +1,103 @@
+"""Commands that train: the demo, fine-tuning, hardening."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from audit.commands.options import Device, Run, show
+
+DEMO_MISSED = 10
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="Where the run goes.")] = Path("plumbline-demo"),
+    clean: Annotated[bool, typer.Option("--clean", help="Material without planted defects.")] = False,
+    base: Annotated[str | None, typer.Option(help="Another pretrained encoder: a hub id or a folder.")] = None,
+    device: Device = "auto",
+) -> None:
+    """Train and audit a small model on planted defects."""
+    from audit.demo import run_demo
+
+    outcome = run_demo(out, clean=clean, base=base, device=device)
+    show(outcome.result)
+    for word, names in (("found", outcome.found), ("MISSED", outcome.missed), ("UNEXPECTED", outcome.unexpected)):
+        for name in names:
+            typer.echo(f"{word}: {name}")
+    if not outcome.ok:
+        typer.echo("error: the audit did not find exactly what is planted", err=True)
+        raise typer.Exit(DEMO_MISSED)
+
+
+def fine_tune(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A YAML file with `recipe` and `data.train`.")],
+    out: Annotated[Path, typer.Option(help="Where the checkpoint goes, or the frontier's folder.")],
+    device: Device = "auto",
+    resume: Annotated[bool, typer.Option(help="Take up what an earlier call left unfinished.")] = True,
+    frontier: Annotated[
+        str | None,
+        typer.Option(
+            metavar="EPSILONS",
+            help="Train and audit a twin at each, such as 1,3,8,inf; inf has no guarantee. RECIPE may be a plan then.",
+        ),
+    ] = None,
+) -> None:
+    """Train, and leave a checkpoint with its record."""
+    if frontier is not None:
+        _frontier(recipe, frontier, out, device=device, resume=resume)
+        return
+    from audit.plan import load_fine_tune, placed_recipe
+    from audit.subjects import pick_device
+    from fine_tune.data import AuditData
+    from fine_tune.processes import is_main
+    from fine_tune.train import fine_tune as train
+
+    spec = load_fine_tune(recipe).value
+    data = AuditData.load(spec.data.train, base_dir=recipe.parent, seed=spec.recipe.drawing_seed)
+    train(
+        placed_recipe(spec.recipe, recipe.parent), data, out, device=pick_device(device), progress=True, resume=resume
+    )
+    if is_main():
+        typer.echo(f"Checkpoint: {out}")
+
+
+def harden(
+    run: Run,
+    *,
+    plan: Annotated[Path, typer.Option(metavar="PLAN", help="The plan that the run was made from.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the new model and both audits go.")],
+    share: Annotated[float, typer.Option(help="Share of the audited rows whose variants may be trained on.")] = 0.5,
+    noise: Annotated[str, typer.Option(metavar="all|flipped", help="Noise variants to train on.")] = "all",
+    device: Device = "auto",
+    cache: Annotated[Path | None, typer.Option(metavar="DIR", help="Where measured rows are kept.")] = None,
+) -> None:
+    """Train a run's model again with its attacks and noise, and audit both on rows kept apart."""
+    from audit.harden import harden as train_twin
+    from audit.side_by_side import print_comparisons
+    from audit.tables import printable
+
+    if noise not in ("all", "flipped"):
+        raise typer.BadParameter(f"{noise!r} is neither all nor flipped", param_hint="--noise")
+    done = train_twin(
+        run, plan, out, share=share, noise="all" if noise == "all" else "flipped", device=device, cache=cache
+    )
+    print_comparisons(done.comparisons)
+    for note in done.notes:
+        typer.echo(printable(str(note)))
+    typer.echo(f"Checkpoint: {done.model}")
+    typer.echo(f"Original: {done.original.report}")
+    typer.echo(f"Hardened, compared with it: {done.hardened.report}")
+
+
+def _frontier(file: Path, epsilons: str, out: Path, *, device: str, resume: bool) -> None:
+    """Twins at several epsilons, a line each, and the report on all of them."""
+    from audit.frontier import frontier
+    from audit.frontier_asked import parse_epsilons
+    from audit.tables import print_frontier
+
+    done = frontier(file, parse_epsilons(epsilons), out, device=device, resume=resume)
+    if done is not None:
+        print_frontier(done)
+        typer.echo(f"Report: {done.report.path / 'report.html'}")
