@@ -176,7 +176,7 @@ def run_plan(
         InputError: plan, policy, waivers, data or checkpoint cannot be used; what was measured stays in the cache.
     """
     from audit.plan import load_plan
-    from audit.policy import check_measures, read_policy
+    from audit.policy import check_measures, origin, read_policy
     from audit.subjects import Workshop, open_subject, pick_device
 
     loaded = load_plan(plan)
@@ -197,7 +197,8 @@ def run_plan(
         surroundings = _surroundings(cache if resume else fresh, progress)
         job = replace(job, device=_device(loaded, device, pick_device))
         subject = open_subject(loaded, Workshop(store=surroundings.store, device=job.device, progress=progress))
-        return audit_subject(job, subject, demands, surroundings, place, report_only=report_only)
+        result = audit_subject(job, subject, demands, surroundings, place, report_only=report_only)
+    return replace(result, origin=origin(document) if document else None)
 
 
 def describe_plan(
@@ -250,18 +251,22 @@ def gate(
         on: the day as of which waivers count; today by default.
         out: write a new bundle with this verdict there.
     """
+    from audit.policy import origin, read_policy
+
     bundle = Bundle.open(run.path if isinstance(run, Result) else run)
     old = bundle.verdict()
     given = _baselines(baselines or {})
-    demanded = _policy(policy) if policy is not None else old.policy
+    document = read_policy(policy) if isinstance(policy, str | Path) else None
+    demanded = document.value if document else old.policy if policy is None else _policy(policy)
+    found = origin(document) if document else None
     excuses = old.waivers if waivers is None else _waivers(waivers)
     day = on or datetime.date.today()
     verdict = regate(
         bundle, policy=demanded, waivers=excuses, baselines=given, on=day, report_only=report_only
     )  # fmt: skip
     if out is not None:
-        return rebundle(bundle, verdict, given, Path(out))
-    return Result(record=bundle.record(), verdict=verdict, path=bundle.folder)
+        return replace(rebundle(bundle, verdict, given, Path(out)), origin=found)
+    return Result(record=bundle.record(), verdict=verdict, path=bundle.folder, origin=found)
 
 
 def render(run: PathLike, language: str = "en") -> str:

@@ -15,14 +15,20 @@ from reports.record import AuditRecord, Verdict
 if TYPE_CHECKING:
     import pandas as pd
 
+    from reports.origin import Origin
+
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """An audit: ``record`` is what was measured, ``verdict`` what was decided, ``path`` the bundle on disk."""
+    """An audit: ``record`` is what was measured, ``verdict`` what was decided, ``path`` the bundle on disk.
+
+    ``origin`` is the file that the policy was read from, with its rules' lines; None where it came from nowhere else.
+    """
 
     record: AuditRecord
     verdict: Verdict
     path: Path
+    origin: Origin | None = None
 
     @property
     def report(self) -> Path:

@@ -9,9 +9,11 @@ from typing import Annotated
 import typer
 
 from audit.commands.options import Baselines, Device, PolicyFile, ReportOnly, Run, WaiverFile, leave, pairs, show
+from audit.commands.pipelines import CiKind, SarifFile, told
 
 
 def run(
+    context: typer.Context,
     plan: Annotated[Path, typer.Argument(metavar="PLAN", help="A plan file.")],
     *,
     out: Annotated[Path | None, typer.Option(metavar="RUN", help="Where the run goes. Not with --dry-run.")] = None,
@@ -26,9 +28,12 @@ def run(
     baseline: Baselines = None,
     cache: Annotated[Path | None, typer.Option(metavar="DIR", help="Where measured rows are kept.")] = None,
     report_only: ReportOnly = False,
+    ci: CiKind = "auto",
+    sarif: SarifFile = None,
 ) -> None:
     """Do what a plan says: measure, decide, and leave a report."""
     from audit import api
+    from audit.ci import Pipeline
 
     baselines = pairs(baseline)
     chosen = tuple(only or ())
@@ -41,23 +46,28 @@ def run(
         return
     if out is None:
         raise typer.BadParameter("a run needs a folder to go to", param_hint="--out")
-    result = api.run_plan(
-        plan,
-        out,
-        policy=policy,
-        waivers=waivers,
-        baselines=baselines,
-        only=chosen,
-        device=device,
-        cache=cache,
-        report_only=report_only,
-        resume=resume,
-    )
-    show(result)
+    pipeline = Pipeline.found(ci, sarif=sarif)
+    pipeline.check_apart(out)
+    with told(context, pipeline, plan) as tell:
+        result = api.run_plan(
+            plan,
+            out,
+            policy=policy,
+            waivers=waivers,
+            baselines=baselines,
+            only=chosen,
+            device=device,
+            cache=cache,
+            report_only=report_only,
+            resume=resume,
+        )
+        show(result)
+        tell(result)
     leave(result)
 
 
 def gate(
+    context: typer.Context,
     run: Run,
     *,
     policy: PolicyFile = None,
@@ -68,12 +78,22 @@ def gate(
         datetime.datetime | None, typer.Option(formats=["%Y-%m-%d"], help="The day as of which waivers count.")
     ] = None,
     report_only: ReportOnly = False,
+    ci: CiKind = "auto",
+    sarif: SarifFile = None,
 ) -> None:
     """Decide on a finished run again, without its model."""
     from audit import api
+    from audit.ci import Pipeline
+    from reports.files import VERDICT
 
-    result = api.gate(
-        run, policy, waivers, pairs(baseline), on=on.date() if on else None, out=out, report_only=report_only
-    )
-    show(result, written=out is not None)
+    pipeline = Pipeline.found(ci, sarif=sarif)
+    baselines = pairs(baseline)
+    for folder in (run, out):
+        if folder is not None:
+            pipeline.check_apart(folder)
+    with told(context, pipeline, run / VERDICT if policy is None else policy) as tell:
+        day = on.date() if on else None
+        result = api.gate(run, policy, waivers, baselines, on=day, out=out, report_only=report_only)
+        show(result, written=out is not None)
+        tell(result)
     leave(result)
