@@ -22,12 +22,13 @@ from audit.runner import Job, planned_probes, steps
 from audit.store import Store, default_cache
 from probes.evidence import Need
 from reports.bundle import Bundle
-from reports.record import Policy, Waiver
+from reports.record import PlannedProbe, Policy, Waiver
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from audit.compare import Run
+    from audit.documents import Document
     from audit.plan import LoadedPlan
     from probes.subject import Subject
 
@@ -176,17 +177,14 @@ def run_plan(
         InputError: plan, policy, waivers, data or checkpoint cannot be used; what was measured stays in the cache.
     """
     from audit.plan import load_plan
-    from audit.policy import check_measures, origin, read_policy
+    from audit.policy import origin
     from audit.subjects import Workshop, open_subject, pick_device
 
     loaded = load_plan(plan)
     place = Path(out)
     check_free(place)
     job = _job(loaded, only)
-    policy_file = _beside(loaded, policy, loaded.plan.policy)
-    document = read_policy(policy_file) if policy_file else None
-    if document is not None:
-        check_measures(document.value, job.planned, document)
+    document = _demanded(loaded, policy, job.planned)
     demands = Demands(
         policy=document.value if document else None,
         waivers=_waivers(_beside(loaded, waivers, loaded.plan.waivers) or ()),
@@ -223,6 +221,18 @@ def describe_plan(
         PlannedStep(instance=p.instance, probe=p.info.id, status=status, reason=str(why or ""))
         for p, status, why in steps(job, subject, store)
     ]
+
+
+def policy_of(plan: PathLike, policy: PathLike | None = None) -> Document[Policy] | None:
+    """The policy that a plan is decided by, or ``policy`` instead; None where there is none. Opens no model and no data.
+
+    Raises:
+        InputError: plan or policy cannot be used, or a rule names what the plan does not measure.
+    """
+    from audit.plan import load_plan
+
+    loaded = load_plan(plan)
+    return _demanded(loaded, policy, _job(loaded, ()).planned)
 
 
 def load(run: PathLike) -> Result:
@@ -297,6 +307,17 @@ def _job(loaded: LoadedPlan, only: Iterable[str]) -> Job:
         attestations=plan.attestations,
         include_text=plan.include_text,
     )
+
+
+def _demanded(loaded: LoadedPlan, policy: PathLike | None, planned: Sequence[PlannedProbe]) -> Document[Policy] | None:
+    from audit.policy import check_measures, read_policy
+
+    file = _beside(loaded, policy, loaded.plan.policy)
+    if file is None:
+        return None
+    document = read_policy(file)
+    check_measures(document.value, planned, document)
+    return document
 
 
 def _device(loaded: LoadedPlan, wanted: str, pick: Any) -> str:

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from audit.commands import deciding, looking, making, reading
+from audit.commands import deciding, looking, making, policies, reading
 from audit.exits import Commands
 
 app = typer.Typer(
@@ -57,6 +57,8 @@ app.command()(looking.probes)
 app.command()(looking.attacks)
 app.command()(looking.init)
 app.command()(looking.doctor)
+app.command()(policies.schema)
+app.add_typer(policies.app, name="policy")
 
 
 if __name__ == "__main__":
