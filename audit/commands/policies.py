@@ -72,6 +72,7 @@ def explain(
     ]
     head = f"rows to pass, {format_number(margin)} inside"
     print_table(("rule", "measure", "demand", "min_n", head, "probe (needs)", "cost"), rows)
+    typer.echo("Rows are independent ones; rows that belong together (a cluster) count for less, so more are needed.")
 
 
 def schema(
