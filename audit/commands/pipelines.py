@@ -21,14 +21,19 @@ SarifFile = Annotated[
 ]
 
 
+def unheard(context: typer.Context, pipeline: Pipeline) -> None:
+    """From here to the end of the command, its errors included, GitHub's runner reads no commands in what is printed."""
+    pipeline.silence(typer.echo)
+    context.find_root().call_on_close(lambda: pipeline.listen(typer.echo))
+
+
 @contextmanager
 def told(context: typer.Context, pipeline: Pipeline, asked: Path) -> Iterator[Callable[[Result], None]]:
     """Around a command that decides: hands out what tells the pipeline its verdict, and tells it of a failure.
 
     GitHub's runner reads no commands meanwhile, the message of an error included, which is printed after this.
     """
-    pipeline.silence(typer.echo)
-    context.find_root().call_on_close(lambda: pipeline.listen(typer.echo))
+    unheard(context, pipeline)
     try:
         yield lambda result: pipeline.publish(result, typer.echo)
     except Exception as error:

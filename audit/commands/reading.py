@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from audit.commands.options import Run
+from audit.commands.pipelines import unheard
 
 NOT_VERIFIED = 13
 
@@ -34,11 +35,13 @@ def render(
         sys.stdout.buffer.write(page.encode())
 
 
-def verify(run: Run) -> None:
+def verify(context: typer.Context, run: Run) -> None:
     """Recompute a run's hashes, numbers, verdict and page."""
+    from audit.ci import Pipeline
     from audit.tables import printable
     from audit.verify import verify as check
 
+    unheard(context, Pipeline.found())
     report = check(run)
     for word, lines in (
         ("recomputed", report.recomputed),

@@ -15,13 +15,9 @@ from audit.cli import app
 from audit.errors import GateError, PlanError
 from reports.github import SUMMARY_BYTES
 
-NAMES = ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "GITHUB_WORKSPACE", "GITLAB_CI", "CI_PROJECT_DIR")
-
 
 @pytest.fixture(autouse=True)
-def _nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in NAMES:
-        monkeypatch.delenv(name, raising=False)
+def _in_an_empty_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
 
 
@@ -147,6 +143,18 @@ def test_the_message_of_an_error_is_not_obeyed(tmp_path: Path, monkeypatch) -> N
     token = lines[0].removeprefix("::stop-commands::")
     said = lines.index("::add-mask::secret")
     assert lines[: said + 1].count(f"::stop-commands::{token}") == lines[: said + 1].count(f"::{token}::") + 1
+    assert lines[-1] == f"::{token}::"
+
+
+def test_verification_is_not_obeyed_either(finished: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    shutil.copytree(finished, tmp_path / "run")
+    (tmp_path / "run" / "##[add-mask]x").write_text("")
+    done = call("verify", "run")
+    assert done.exit_code == 13
+    lines = done.output.splitlines()
+    token = lines[0].removeprefix("::stop-commands::")
+    assert any(line.startswith("PROBLEM: ##[add-mask]x: not listed") for line in lines)
     assert lines[-1] == f"::{token}::"
 
 
