@@ -72,7 +72,12 @@ def audit_result(request: pytest.FixtureRequest) -> Result:
     audit = request.config.stash.get(_audit, None)
     if audit is None:
         pytest.fail(f"audit_result needs a plan: run pytest with {PLAN} PLAN", pytrace=False)
-    return audit.result()
+    from fine_tune.errors import PlumblineError
+
+    try:
+        return audit.result()
+    except PlumblineError as error:
+        pytest.fail(str(error), pytrace=False)
 
 
 class Audit:

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from audit.commands.pipelines import unheard
+
 
 def probes(
     id_: Annotated[str | None, typer.Argument(metavar="[ID]", help="A probe, to see it in full.")] = None,
@@ -50,6 +52,7 @@ def attacks(
 
 
 def init(
+    context: typer.Context,
     checkpoint: Annotated[str, typer.Argument(metavar="CHECKPOINT", help="A checkpoint, or a table of predictions.")],
     data: Annotated[str, typer.Argument(metavar="DATA", help="A csv, json, jsonl or parquet file with rows.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where plan.yaml and policy.yaml go.")] = Path(),
@@ -59,6 +62,7 @@ def init(
     from audit.first_plan import write_first_plan
     from audit.tables import printable
 
+    unheard(context)
     first = write_first_plan(checkpoint, data, out, input=input)
     for note in first.notes:
         typer.echo(printable(note))

@@ -8,11 +8,13 @@ from typing import Annotated
 import typer
 
 from audit.commands.options import Device, Run, show
+from audit.commands.pipelines import unheard
 
 DEMO_MISSED = 10
 
 
 def demo(
+    context: typer.Context,
     out: Annotated[Path, typer.Option(help="Where the run goes.")] = Path("plumbline-demo"),
     clean: Annotated[bool, typer.Option("--clean", help="Material without planted defects.")] = False,
     base: Annotated[str | None, typer.Option(help="Another pretrained encoder: a hub id or a folder.")] = None,
@@ -21,6 +23,7 @@ def demo(
     """Train and audit a small model on planted defects."""
     from audit.demo import run_demo
 
+    unheard(context)
     outcome = run_demo(out, clean=clean, base=base, device=device)
     show(outcome.result)
     for word, names in (("found", outcome.found), ("MISSED", outcome.missed), ("UNEXPECTED", outcome.unexpected)):
@@ -32,7 +35,9 @@ def demo(
 
 
 def fine_tune(
+    context: typer.Context,
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A YAML file with `recipe` and `data.train`.")],
+    *,
     out: Annotated[Path, typer.Option(help="Where the checkpoint goes, or the frontier's folder.")],
     device: Device = "auto",
     resume: Annotated[bool, typer.Option(help="Take up what an earlier call left unfinished.")] = True,
@@ -45,6 +50,7 @@ def fine_tune(
     ] = None,
 ) -> None:
     """Train, and leave a checkpoint with its record."""
+    unheard(context)
     if frontier is not None:
         _frontier(recipe, frontier, out, device=device, resume=resume)
         return
@@ -64,6 +70,7 @@ def fine_tune(
 
 
 def harden(
+    context: typer.Context,
     run: Run,
     *,
     plan: Annotated[Path, typer.Option(metavar="PLAN", help="The plan that the run was made from.")],
@@ -78,6 +85,7 @@ def harden(
     from audit.side_by_side import print_comparisons
     from audit.tables import printable
 
+    unheard(context)
     if noise not in ("all", "flipped"):
         raise typer.BadParameter(f"{noise!r} is neither all nor flipped", param_hint="--noise")
     done = train_twin(

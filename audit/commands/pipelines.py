@@ -21,8 +21,15 @@ SarifFile = Annotated[
 ]
 
 
-def unheard(context: typer.Context, pipeline: Pipeline) -> None:
-    """From here to the end of the command, its errors included, GitHub's runner reads no commands in what is printed."""
+def unheard(context: typer.Context, pipeline: Pipeline | None = None) -> None:
+    """From here to the end of the command, its errors included, GitHub's runner reads no commands in what is printed.
+
+    For every command that prints names from data or models, except to be piped somewhere.
+    """
+    if pipeline is None:
+        from audit.ci import Pipeline as Found
+
+        pipeline = Found.found()
     pipeline.silence(typer.echo)
     context.find_root().call_on_close(lambda: pipeline.listen(typer.echo))
 

@@ -158,6 +158,31 @@ def test_verification_is_not_obeyed_either(finished: Path, tmp_path: Path, monke
     assert lines[-1] == f"::{token}::"
 
 
+@pytest.mark.parametrize("words", ["init x y", "harden r --plan p --out o", "demo", "fine-tune r --out o", "verify r"])
+def test_commands_that_print_names_are_not_obeyed(words: str, monkeypatch) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise PlanError("::error::owned")
+
+    for name in (
+        "first_plan.write_first_plan",
+        "harden.harden",
+        "demo.run_demo",
+        "plan.load_fine_tune",
+        "verify.verify",
+    ):
+        monkeypatch.setattr(f"audit.{name}", stop)
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    lines = call(*words.split()).output.splitlines()
+    token = lines[0].removeprefix("::stop-commands::")
+    assert lines == [f"::stop-commands::{token}", "error: ::error::owned", f"::{token}::"]
+
+
+def test_what_is_piped_elsewhere_stays_clean(finished: Path, monkeypatch) -> None:
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    assert call("schema", "plan").stdout.startswith("{")
+    assert call("render", finished).stdout.startswith("<!DOCTYPE html>")
+
+
 def test_a_crash_is_told_too(finished: Path, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "s.md"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -96,6 +97,28 @@ def test_a_plan_that_cannot_be_used_is_red(pytester: pytest.Pytester, plan: Path
     assert done.ret not in (0, 5)
     done.stdout.fnmatch_lines([said])
     assert "Traceback" not in done.stdout.str()
+
+
+def test_the_fixture_of_a_broken_audit_has_no_traceback(pytester: pytest.Pytester, plan: Path) -> None:
+    (plan.parent / "scores.csv").unlink()
+    pytester.makepyfile(test_mine="def test_mine(audit_result): pass")
+    done = run(pytester, "--plumbline", plan)
+    done.assert_outcomes(errors=1, failed=4)
+    done.stdout.fnmatch_lines(["*scores.csv*"])
+    assert "Traceback" not in done.stdout.str()
+    assert "pytest_plugin.py" not in done.stdout.str()
+
+
+@pytest.mark.parametrize("name", ["hatecheck", "digits", "private-hate"])
+def test_the_examples_have_an_item_for_every_rule(pytester: pytest.Pytester, name: str) -> None:
+    from audit.policy import load_policy
+
+    examples = Path(__file__).parents[2] / "examples"
+    for file in (f"{name}.yaml", f"{name}-policy.yaml"):
+        shutil.copy(examples / file, pytester.path / file)
+    done = run(pytester, "--plumbline", f"{name}.yaml", "--plumbline-only", "--collect-only", "-q")
+    items = [line.partition("::")[2] for line in done.stdout.lines if "::" in line]
+    assert items == [*(rule.id for rule in load_policy(examples / f"{name}-policy.yaml").rules), "(verdict)"]
 
 
 def test_a_plan_that_is_not_there(pytester: pytest.Pytester) -> None:
