@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from audit.documents import Document
     from audit.plan import LoadedPlan
     from probes.subject import Subject
+    from reports.origin import Origin
 
 PathLike = str | Path
 Probes = Mapping[str, Mapping[str, Any]]
@@ -110,7 +111,7 @@ def run(
     opened = open_given(subject, data, roles, inputs=several, told=told)
     wanted = probes if probes is not None else default_probes(opened, positive)
     planned = planned_probes({k: (v.get("probe", ""), _options(v)) for k, v in wanted.items()})
-    demanded = _policy(policy)
+    demanded, found = _policy(policy)
     if demanded is not None:
         check_measures(demanded, planned)
     job = Job(
@@ -124,7 +125,7 @@ def run(
     demands = Demands(policy=demanded, waivers=_waivers(waivers), baselines={}, on=datetime.date.today())
     with tempfile.TemporaryDirectory(prefix="plumbline-") as passing:
         surroundings = _surroundings(None if keeps_answers(opened) else passing, progress)
-        return audit_subject(job, opened, demands, surroundings, place)
+        return replace(audit_subject(job, opened, demands, surroundings, place), origin=found)
 
 
 def default_probes(subject: Subject, positive: str | None) -> dict[str, dict[str, Any]]:
@@ -261,14 +262,10 @@ def gate(
         on: the day as of which waivers count; today by default.
         out: write a new bundle with this verdict there.
     """
-    from audit.policy import origin, read_policy
-
     bundle = Bundle.open(run.path if isinstance(run, Result) else run)
     old = bundle.verdict()
     given = _baselines(baselines or {})
-    document = read_policy(policy) if isinstance(policy, str | Path) else None
-    demanded = document.value if document else old.policy if policy is None else _policy(policy)
-    found = origin(document) if document else None
+    demanded, found = _policy(old.policy if policy is None else policy)
     excuses = old.waivers if waivers is None else _waivers(waivers)
     day = on or datetime.date.today()
     verdict = regate(
@@ -342,10 +339,14 @@ def _options(spec: Mapping[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in spec.items() if k != "probe"}
 
 
-def _policy(given: PathLike | Policy | None) -> Policy | None:
-    from audit.policy import load_policy
+def _policy(given: PathLike | Policy | None) -> tuple[Policy | None, Origin | None]:
+    """The policy, and where its rules stand if it was read from a file."""
+    from audit.policy import origin, read_policy
 
-    return given if given is None or isinstance(given, Policy) else load_policy(given)
+    if given is None or isinstance(given, Policy):
+        return given, None
+    document = read_policy(given)
+    return document.value, origin(document)
 
 
 def _waivers(given: PathLike | Sequence[Waiver]) -> tuple[Waiver, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -94,7 +94,7 @@ class Result:
         if target.exists() and (not target.is_dir() or any(target.iterdir())):
             raise GateError(f"{target} exists and is not empty", expected="a new folder", fix="choose another one")
         shutil.copytree(self.path, target, dirs_exist_ok=True)
-        return Result(record=self.record, verdict=self.verdict, path=target)
+        return replace(self, path=target)
 
     def __repr__(self) -> str:
         reasons = " ".join(str(r) for r in self.verdict.reasons[:3])

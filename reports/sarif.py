@@ -17,7 +17,7 @@ from reports.record import AuditRecord, Rule, Ruling, Verdict, canonical_json
 from reports.standing import STOPS, Standing, fingerprint, one_line, standing, stops, told_as, unexplained
 
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
-BASE = "SRCROOT"
+BASE = "%SRCROOT%"
 WHOLE = "plumbline:verdict"  # no rule of a policy can be called so: their ids have no colon
 
 Level = Literal["error", "warning"]

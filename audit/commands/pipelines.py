@@ -41,6 +41,8 @@ def told(context: typer.Context, pipeline: Pipeline, asked: Path) -> Iterator[Ca
     GitHub's runner reads no commands meanwhile, the message of an error included, which is printed after this.
     """
     unheard(context, pipeline)
+    if pipeline.kind == "github" and pipeline.job_summary is None:
+        typer.echo("note: GITHUB_STEP_SUMMARY is not set, so no job summary is written", err=True)
     try:
         yield lambda result: pipeline.publish(result, typer.echo)
     except Exception as error:

@@ -63,7 +63,14 @@ def test_nothing_is_written_outside_a_pipeline(finished: Path, tmp_path: Path) -
     done = call("gate", finished)
     assert done.exit_code == 10
     assert "::" not in done.stdout
+    assert "GITHUB" not in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_asked_for_github_elsewhere_the_summary_is_missed(finished: Path) -> None:
+    done = call("gate", finished, "--ci", "github")
+    assert done.stderr == "note: GITHUB_STEP_SUMMARY is not set, so no job summary is written\n"
+    assert "::error file=" in done.stdout
 
 
 def test_no_output_goes_into_a_run(finished: Path, tmp_path: Path) -> None:
@@ -225,3 +232,9 @@ def test_a_result_knows_where_its_policy_lay(material, finished: Path, tmp_path:
     assert gated.origin is not None
     assert gated.origin.path == tmp_path / "other.yaml"
     assert audit.gate(finished).origin is None
+    frame, policy = material.predictions(), tmp_path / "calls.yaml"
+    policy.write_text(material.POLICY.replace("id: parity", "id: gap"))
+    called = audit.run(frame, groups=["gender"], id="row_id", positive="yes", policy=policy, progress=False)
+    assert called.origin is not None
+    assert set(called.origin.lines) == {"accurate", "gap", "each-group"}
+    assert called.save(tmp_path / "kept").origin == called.origin

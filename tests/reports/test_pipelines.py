@@ -236,7 +236,7 @@ def test_sarif_results_point_at_the_policy(record: AuditRecord, verdict: Verdict
     assert failed["locations"] == [
         {
             "physicalLocation": {
-                "artifactLocation": {"uri": "audit/policy%20one.yaml", "uriBaseId": "SRCROOT"},
+                "artifactLocation": {"uri": "audit/policy%20one.yaml", "uriBaseId": "%SRCROOT%"},
                 "region": {"startLine": 10},
             }
         }
