@@ -9,7 +9,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from fine_tune.privacy.ledger import Ledger, Remark
+from fine_tune.privacy.facts import Remark
+from fine_tune.privacy.ledger import Ledger
 from fine_tune.privacy.settings import EXAMPLE
 from fine_tune.recipe import Recipe, TrainingRecord, Trial
 

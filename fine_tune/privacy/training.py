@@ -23,7 +23,7 @@ from fine_tune import resume
 from fine_tune.errors import DivergenceError, RecipeError
 from fine_tune.privacy.accounting import Phase
 from fine_tune.privacy.clipping import Clipper, make_clipper, prepare_model
-from fine_tune.privacy.ledger import Facts, Release
+from fine_tune.privacy.facts import Facts, Release
 from fine_tune.privacy.losses import RowLosses
 from fine_tune.privacy.noise import Streams, seed_of
 from fine_tune.privacy.plan import Plan

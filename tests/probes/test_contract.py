@@ -20,7 +20,8 @@ import pytest
 
 from fine_tune.checkpoint import Checkpoint
 from fine_tune.data import AuditData, Roles
-from fine_tune.privacy.ledger import Facts, Release, settle
+from fine_tune.privacy.facts import Facts, Release
+from fine_tune.privacy.ledger import settle
 from fine_tune.recipe import Recipe
 from fine_tune.train import fine_tune
 from probes.checkpoint_subject import CheckpointSubject

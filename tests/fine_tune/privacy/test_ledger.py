@@ -11,7 +11,9 @@ from pydantic import ValidationError
 
 from fine_tune.privacy import ledger as module
 from fine_tune.privacy.accounting import epsilon_spent
-from fine_tune.privacy.ledger import Facts, Ledger, Outside, Release, refusals, remark, settle
+from fine_tune.privacy.conditions import refusals
+from fine_tune.privacy.facts import Facts, Outside, Release, message
+from fine_tune.privacy.ledger import Ledger, settle
 
 
 def release(**changes: Any) -> Release:
@@ -80,7 +82,7 @@ def test_no_combination_of_broken_conditions_gives_an_epsilon(which: set[int]) -
 
 def test_what_rests_on_the_rows_without_noise_leaves_no_epsilon() -> None:
     def item(standing: str) -> Outside:
-        return Outside(name="base weights", standing=standing, reason=remark("because"))  # type: ignore[arg-type]
+        return Outside(name="base weights", standing=standing, reason=message("because"))  # type: ignore[arg-type]
 
     for standing in ("public", "charged", "not used"):
         assert settle(facts(), outside=[item(standing)]).epsilon is not None
