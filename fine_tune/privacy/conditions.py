@@ -55,7 +55,8 @@ def refusals(facts: Facts, outside: Sequence[Outside] = ()) -> tuple[Remark, ...
                 taken=facts.taken_steps,
             )
         )
-    if any((r.noise_multiplier, r.sampling_rate) != (facts.noise_multiplier, facts.sampling_rate) for r in own):
+    again = [r for r in facts.releases if r.purpose == "resumed training"]
+    if any((r.noise_multiplier, r.sampling_rate) != (facts.noise_multiplier, facts.sampling_rate) for r in own + again):
         out.append(
             message(
                 "The accountant was told of other noise or another rate than {noise} and {rate}.",
