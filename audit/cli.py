@@ -99,8 +99,19 @@ def fine_tune(
             help="Train and audit a twin at each, such as 1,3,8,inf; inf has no guarantee. RECIPE may be a plan then.",
         ),
     ] = None,
+    released: Annotated[
+        int | None,
+        typer.Option(
+            metavar="STEP",
+            help="Private training alone: weights of this step left, and the kept state may be older, as one from a backup.",
+        ),
+    ] = None,
 ) -> None:
     """Train, and leave a checkpoint with its record."""
+    if released is not None:
+        from fine_tune.privacy.released import mark_checkpoint
+
+        mark_checkpoint(out, released)
     if frontier is not None:
         _frontier(recipe, frontier, out, device=device, resume=resume)
         return

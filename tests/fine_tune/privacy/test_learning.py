@@ -479,3 +479,27 @@ def test_the_command_line_shows_no_traceback(tiny_base: Path, review_frame: pd.D
     assert "delta is 0.5" in done.stderr
     assert "Traceback" not in done.stderr + done.stdout
     shutil.rmtree(tmp_path / "out", ignore_errors=True)
+
+
+def test_the_command_line_is_told_of_a_release(
+    tiny_base: Path, review_frame: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from typer.testing import CliRunner
+
+    from audit.cli import app
+
+    review_frame.to_csv(tmp_path / "rows.csv", index=False)
+    values = recipe(tiny_base, steps=9).model_dump(mode="json", exclude_defaults=True)
+    plan = {"recipe": values, "data": {"train": {"source": "rows.csv", "input": "text", "label": "label"}}}
+    (tmp_path / "recipe.yaml").write_text(json.dumps(plan))
+    asked = ["fine-tune", str(tmp_path / "recipe.yaml"), "--out", str(tmp_path / "out"), "--device", "cpu"]
+    nothing = CliRunner().invoke(app, [*asked, "--released", "7"])
+    assert isinstance(nothing.exception, RecipeError)
+    assert "no noise can be repeated" in str(nothing.exception)
+    with monkeypatch.context() as patch:
+        stop_at(5, patch)
+        assert isinstance(CliRunner().invoke(app, asked).exception, (StopError, SystemExit))
+    done = CliRunner().invoke(app, [*asked, "--released", "7"])
+    assert done.exit_code == 0, done.output
+    ledger = ledger_of(Checkpoint.open(tmp_path / "out"))
+    assert [(r.purpose, r.steps) for r in ledger.facts.releases] == [("training", 9), ("resumed training", 2)]
