@@ -7,9 +7,11 @@ rounds of a step's CPU time over that of the same round's step without privacy. 
 `fine_tune` has: forward pass, clipped sums, noise on every weight, AdamW. Rows are computed at most 32 at once by every way, as
 `physical_batch` has it; a step of 128 rows is four such pieces. Hooks take about ten times as long, so they take part in every
 second round of 32 rows, and in a round of 128 they compute one of its four pieces, another one each round, whose time counts four
-times, while noise and AdamW count once: what they spend goes into one gradient a row of every weight, whatever the length. Memory is the peak of a whole process (`resource.getrusage`, ru_maxrss; on a GPU torch's own count), a fresh
-one for each way, after two steps of 32 rows; what the process held before its first step is printed beside it. Texts are
-TweetEval's (hate, training part) where PLUMBLINE_DATA is set, else generated ones.
+times, while noise and AdamW count once: what they spend goes into one gradient a row of every weight, whatever the length.
+
+Memory is the peak of a whole process (`resource.getrusage`, ru_maxrss; on a GPU torch's own count), a fresh one for each way, after
+two steps of 32 rows; what the process held before its first step is printed beside it. Texts are TweetEval's (hate, training part)
+where PLUMBLINE_DATA is set, else generated ones.
 """
 
 from __future__ import annotations
