@@ -90,6 +90,7 @@ def demo(
 def fine_tune(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A YAML file with `recipe` and `data.train`.")],
     out: Annotated[Path, typer.Option(help="Where the checkpoint goes, or the frontier's folder.")],
+    *,
     device: Device = "auto",
     resume: Annotated[bool, typer.Option(help="Take up what an earlier call left unfinished.")] = True,
     frontier: Annotated[

@@ -85,7 +85,9 @@ class NoisyOptimizer:
             for name, p in self._parameters.items():
                 p.grad = sums[name].to(p.dtype)
             self._private.step()
-            missed = [n for n, p in self._parameters.items() if not hasattr(getattr(p, "summed_grad", None), "_processed")]
+            missed = [
+                n for n, p in self._parameters.items() if not hasattr(getattr(p, "summed_grad", None), "_processed")
+            ]
             if missed:
                 raise RecipeError(
                     f"no noise was added to {', '.join(missed[:3])}", expected="noise on every trained weight"
