@@ -167,6 +167,9 @@ def _privacy(ledger: Ledger) -> str:
         ("Earlier steps on the same rows that are charged", f"{sum(r.steps for r in facts.releases if r.purpose == 'tuning'):,}"),
         ("Sampling and noise", "from the operating system's entropy" if facts.secure_rng else "from the recipe's seed"),
     ]  # fmt: skip
+    again = sum(r.steps for r in facts.releases if r.purpose == "resumed training")
+    if again:
+        rows.append(("Steps of a released checkpoint that were taken once more, charged both times", f"{again:,}"))
     if ledger.epsilon is None:
         head = "Trained with noise, and **no epsilon can be stated**:\n\n" + _lines(ledger.refusals)
     else:

@@ -58,6 +58,9 @@ BROKEN: list[tuple[dict[str, Any], str]] = [
     ({"releases": (release(steps=19),)}, "knows of 19 noisy sums"),
     ({"releases": (release(steps=21),)}, "knows of 21 noisy sums"),
     ({"releases": (release(purpose="tuning"),)}, "knows of 0 noisy sums"),
+    ({"releases": (release(steps=15), release(purpose="resumed training", steps=5))}, "knows of 15 noisy sums"),
+    ({"releases": (release(), release(purpose="resumed training", noise_multiplier=2.0))}, "told of other noise"),
+    ({"releases": (release(), release(purpose="resumed training", sampling_rate=0.02))}, "told of other noise"),
     ({"releases": (release(noise_multiplier=1.5),)}, "other noise or another rate"),
     ({"releases": (release(sampling_rate=0.001),)}, "other noise or another rate"),
     ({"max_grad_norm": 0.0}, "bounds nothing"),
@@ -144,3 +147,9 @@ def test_the_origin_of_the_noise_is_stated_either_way() -> None:
     said = {secret: " ".join(map(str, settle(facts(secure_rng=secret)).known_issues)) for secret in (True, False)}
     assert "entropy" in said[True]
     assert "compute the noise" in said[False]
+
+
+def test_steps_that_were_taken_once_more_are_charged_beside() -> None:
+    both = settle(facts(releases=(release(), release(purpose="resumed training", steps=7))))
+    assert both.refusals == ()
+    assert both.epsilon == pytest.approx(epsilon_spent([release(steps=27).phase], 1e-4, "rdp"), rel=1e-9)

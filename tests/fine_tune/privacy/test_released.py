@@ -12,6 +12,7 @@ import torch
 
 from fine_tune import resume as resume_module
 from fine_tune import train as train_module
+from fine_tune.card import CARD
 from fine_tune.checkpoint import Checkpoint
 from fine_tune.data import AuditData
 from fine_tune.errors import RecipeError
@@ -238,6 +239,9 @@ def test_killed_after_its_checkpoint_could_be_seen(
     assert second.ledger.epsilon == pytest.approx(epsilon_spent(both, 1e-3, "rdp"), rel=1e-9)
     assert again.weights_digest != Checkpoint.open(tmp_path / "published").weights_digest
     assert not states.exists()
+    said = "| Steps of a released checkpoint that were taken once more, charged both times | 1 |"
+    assert said in (again.folder / CARD).read_text(encoding="utf-8")
+    assert "once more" not in (tmp_path / "published" / CARD).read_text(encoding="utf-8")
 
 
 def test_the_note_stands_before_the_checkpoint_has_its_name(
