@@ -84,6 +84,17 @@ DEFINES = (
         better="lower",
     ),
     MeasureDefinition(
+        name="label_noise_share",
+        formula=message(
+            "for each label, rows that the simple model puts with confidence into another class / rows that it puts with confidence into "
+            "any; the mean, weighted by how many rows have the label"
+        ),
+        zero=message("by its estimate every label is right"),
+        one=message("by its estimate every label is wrong"),
+        source=NORTHCUTT,
+        better="lower",
+    ),
+    MeasureDefinition(
         name="proxy_auc",
         formula=message(
             "ROC AUC of a simple model's out-of-fold score for a group, against all other groups; of a feature the mean over its "
@@ -117,7 +128,7 @@ LIMITS = (
     ),
     message(
         "A suspect label is one that words alone contradict. Irony, slang and rare topics look like noise, and noise that follows words "
-        "is not seen; the share is no error rate."
+        "is not seen. Where words say little of the label, the estimated noise is too high."
     ),
     message(
         "Proxies are looked for in words and pairs of words with a linear model. A low value does not show that the text says nothing of "

@@ -136,15 +136,18 @@ def _leaks(sheet: Sheet) -> Table | None:
 
 
 def _suspects(sheet: Sheet) -> Table | None:
-    if sheet.suspected is None:
+    told, found = sheet.relabelled, list[tuple[float, str, str, str, float, float]]()
+    if told is None:
         return None
-    known, at, better = sheet.suspected
-    found = []
-    for i, b in zip(at.tolist(), better.tolist(), strict=True):
-        if b >= 0:
-            scores, label = sheet.rows["label_scores"][i], sheet.rows["label"][i]
-            own = scores[known.index(label)]
-            found.append((own - scores[b], sheet.rows["row_id"][i], label, known[b], own, scores[b]))
+    for k in np.flatnonzero(told.suspect).tolist():
+        i = int(told.at[k])
+        scores, given, sure = sheet.rows["label_scores"][i], int(told.given[k]), int(told.sure[k])
+        found.append(
+            (
+                scores[given] - scores[sure], sheet.rows["row_id"][i], told.classes[given], told.classes[sure],
+                scores[given], scores[sure],
+            )
+        )  # fmt: skip
     if not found:
         return None
     found.sort()

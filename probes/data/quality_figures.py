@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fine_tune.predictions import GROUP, MISSING
+from probes.data.label_figures import Relabelled, label_measures
 from probes.data.personal import KINDS
 from probes.data.quality_definitions import BY_NAME
-from probes.data.simple_model import suspects
+from probes.data.simple_model import confident
 from probes.errors import ProbeError
 from probes.evidence import (
     AnyMeasurement,
@@ -40,7 +41,6 @@ NO_INPUTS = message("The inputs are not at hand.")
 NO_LABELS = message("No row has a label.")
 NO_GROUPS = message("The data names no groups.")
 _FEW_GROUPS = message("Fewer than two groups have enough labelled rows.")
-_NOT_LOOKED_AT = message("The simple model looked at none of these rows.")
 
 
 class Sheet:
@@ -80,14 +80,17 @@ class Sheet:
         return np.unique(np.array(self.rows["unit"], dtype=str), return_inverse=True)[1].astype(np.int64)
 
     @cached_property
-    def suspected(self) -> tuple[tuple[str, ...], Int, Int] | None:
-        """The classes that the simple model knows, the rows it looked at, and its suggestion for each or -1."""
+    def relabelled(self) -> Relabelled | None:
+        """What the simple model says of labels; None where there is none."""
         known = tuple(self.facts["models"].get("", {}).get("classes", ()))
         at = [i for i, line in enumerate(self.rows.get("label_scores", ())) if line is not None]
         if not at:
             return None
-        scores = np.array([self.rows["label_scores"][i] for i in at])
-        return known, np.array(at), suspects(scores, _coded([self.rows["label"][i] for i in at], known))
+        scores, given = (
+            np.array([self.rows["label_scores"][i] for i in at]),
+            _coded([self.rows["label"][i] for i in at], known),
+        )
+        return Relabelled(classes=known, at=np.array(at), given=given, sure=confident(scores, given))
 
     def groups(self, feature: str) -> tuple[tuple[str, ...], Int]:
         """A feature's groups, sorted, and each row's code, -1 where it has none."""
@@ -98,7 +101,7 @@ class Sheet:
     def measurements(self) -> tuple[AnyMeasurement, ...]:
         """Every figure, or why it has no value."""
         return (
-            *self._missing(), *self._balance(), *self._duplicates(), *self._leaks(), *self._suspects(), *self._proxies(),
+            *self._missing(), *self._balance(), *self._duplicates(), *self._leaks(), *label_measures(self), *self._proxies(),
             *self._personal(),
         )  # fmt: skip
 
@@ -123,14 +126,14 @@ class Sheet:
     def _balance(self) -> list[AnyMeasurement]:
         known = self.labels >= 0
         if not known.any():
-            out: list[AnyMeasurement] = [self._undefined("class_share", NO_LABELS if self.n else NO_ROWS)]
+            out: list[AnyMeasurement] = [self.undefined("class_share", NO_LABELS if self.n else NO_ROWS)]
         else:
             out = [
                 self._share("class_share", (self.labels[known] == k).tolist(), (Axis(kind="class", name=name),))
                 for k, name in enumerate(self.classes)
             ]
         if not self.features:
-            return [*out, self._undefined("label_share_gap", NO_GROUPS)]
+            return [*out, self.undefined("label_share_gap", NO_GROUPS)]
         return [*out, *(self._gap(feature) for feature in self.features)]
 
     def shares(self, feature: str) -> tuple[tuple[str, ...], list[Proportions]]:
@@ -145,30 +148,30 @@ class Sheet:
         able = np.flatnonzero(sizes >= self.min_group)
         if len(able) < 2 or len(rates) < 2:
             reason = message("All labels are equal.") if len(able) >= 2 else _FEW_GROUPS
-            return self._undefined("label_share_gap", reason if self.n else NO_ROWS, at)
+            return self.undefined("label_share_gap", reason if self.n else NO_ROWS, at)
         # With two classes the shares of one say all.
         estimate = largest_gap([r.select(able) for r in (rates[1:] if len(rates) == 2 else rates)], self.level)
         counts = Counts(
             n=self.n, denominator=int(sizes[able].sum()), smallest=int(sizes[able].min()),
-            clusters=self._units(np.isin(self.groups(feature)[1], able) & (self.labels >= 0)),
+            clusters=self.independent(np.isin(self.groups(feature)[1], able) & (self.labels >= 0)),
         )  # fmt: skip
-        return self._estimated("label_share_gap", estimate, counts, at)
+        return self.estimated("label_share_gap", estimate, counts, at)
 
     def _duplicates(self) -> list[AnyMeasurement]:
         known = None not in self.rows["copies"]
         twice = [v > 1 for v in self.rows["copies"]] if known else []
         reason = NO_INPUTS if self.n else NO_ROWS
-        out = [self._share("duplicate_share", twice, ()) if known else self._undefined("duplicate_share", reason)]
+        out = [self._share("duplicate_share", twice, ()) if known else self.undefined("duplicate_share", reason)]
         if "near_copies" in self.rows:
             out.append(self._share("near_duplicate_share", [v > 1 for v in self.rows["near_copies"]], ()))
         else:
-            out.append(self._undefined("near_duplicate_share", self._no_text))
+            out.append(self.undefined("near_duplicate_share", self._no_text))
         conflicts = [v for v in self.rows["conflict"] if v is not None]
         nothing = NO_LABELS if known else reason
         out.append(
             self._share("conflicting_label_share", conflicts, ())
             if conflicts
-            else self._undefined("conflicting_label_share", nothing if self.n else NO_ROWS)
+            else self.undefined("conflicting_label_share", nothing if self.n else NO_ROWS)
         )
         return out
 
@@ -176,38 +179,17 @@ class Sheet:
         reason = self.facts["training"].get("reason")
         if reason is not None:
             why = Message(**reason)
-            return [self._undefined(name, why) for name in ("leaked_share", "near_leaked_share")]
+            return [self.undefined(name, why) for name in ("leaked_share", "near_leaked_share")]
         out = [self._share("leaked_share", self.rows["trained"], ())]
         if "training_id" in self.rows:
             out.append(self._share("near_leaked_share", [v is not None for v in self.rows["training_id"]], ()))
         else:
-            out.append(self._undefined("near_leaked_share", self._no_text))
+            out.append(self.undefined("near_leaked_share", self._no_text))
         return out
-
-    def _suspects(self) -> list[AnyMeasurement]:
-        name = "suspect_label_share"
-        if self.suspected is None or not self.n:
-            return [self._undefined(name, self._no_model("", NO_LABELS))]
-        _, at, better = self.suspected
-        out: list[AnyMeasurement] = [self._rate(name, np.ones(len(at), dtype=bool), at, better >= 0, ())]
-        for feature in self.features:
-            names, codes = self.groups(feature)
-            for k, group in enumerate(names):
-                out.append(self._rate(name, codes[at] == k, at, better >= 0, group_axes({feature: group})))
-        return out
-
-    def _rate(self, name: str, inside: Bool, at: Int, success: Bool, here: Slice) -> AnyMeasurement:
-        rows, need = int(inside.sum()), self.min_group if here else 1
-        counts = Counts(n=self.n, denominator=rows, smallest=rows, clusters=self._units(at[inside]))
-        if rows < need:
-            few = message("{rows} rows; {need} are needed.", rows=rows, need=need) if rows else _NOT_LOOKED_AT
-            return Undefined(name=name, slice=here, counts=counts, reason=few)
-        rates = count(np.where(inside, 0, -1), 1, success, self.units[at])
-        return self._estimated(name, rates.estimate(0, self.level), counts, here)
 
     def _proxies(self) -> list[AnyMeasurement]:
         if not self.features:
-            return [self._undefined("proxy_auc", NO_GROUPS)]
+            return [self.undefined("proxy_auc", NO_GROUPS)]
         return [m for feature in self.features for m in self._proxy(feature)]
 
     def _proxy(self, feature: str) -> list[AnyMeasurement]:
@@ -217,18 +199,18 @@ class Sheet:
         small = [g for g in self.groups(feature)[0] if g not in known]
         held = _coded([self.rows[GROUP + feature][i] for i in at], known)
         sizes = np.bincount(held, minlength=len(known)) if at else np.zeros(len(known), dtype=np.int64)
-        reason = self._no_model(feature, message("Fewer than two groups have enough rows."))
+        reason = self.no_model(feature, message("Fewer than two groups have enough rows."))
         if np.count_nonzero(sizes) < 2:
-            return [self._undefined(name, reason, here)]
+            return [self.undefined(name, reason, here)]
         scores = np.array([self.rows[f"scores_{feature}"][i] for i in at])
         units, estimates, out = self.units[at], list[Estimate](), list[AnyMeasurement]()
         whole = Counts(
-            n=self.n, denominator=len(at), smallest=int(sizes[sizes > 0].min()), clusters=self._units(np.array(at))
+            n=self.n, denominator=len(at), smallest=int(sizes[sizes > 0].min()), clusters=self.independent(np.array(at))
         )
         for k in np.flatnonzero(sizes).tolist():
             estimates.append(roc_auc(scores[:, k], held == k, self.level, units))
             one = whole.model_copy(update={"smallest": int(min(sizes[k], len(at) - sizes[k]))})
-            out.append(self._estimated(name, estimates[-1], one, group_axes({feature: known[k]})))
+            out.append(self.estimated(name, estimates[-1], one, group_axes({feature: known[k]})))
         for group in small:
             rows = self.rows[GROUP + feature].count(group)
             out.append(
@@ -242,12 +224,12 @@ class Sheet:
             high=float(np.mean([e.high for e in estimates])), method="mean of the groups' DeLong limits",
             params={"groups": len(estimates)},
         )  # fmt: skip
-        return [self._estimated(name, mean, whole, here), *out]
+        return [self.estimated(name, mean, whole, here), *out]
 
     def _personal(self) -> list[AnyMeasurement]:
         name = "personal_data_rows"
         if "personal" not in self.rows or not self.n:
-            return [self._undefined(name, self._no_text if self.n else NO_ROWS)]
+            return [self.undefined(name, self._no_text if self.n else NO_ROWS)]
         counts, kinds = Counts(n=self.n, denominator=self.n, smallest=self.n), self.rows["personal"]
         found = [(sum(map(bool, kinds)), ())] + [
             (sum(kind in one for one in kinds), (Axis(kind="setting", name="kind", value=kind),)) for kind in KINDS
@@ -262,7 +244,7 @@ class Sheet:
     def _no_text(self) -> Message:
         return Message(**self.facts["no_text"]) if "no_text" in self.facts else NO_ROWS
 
-    def _no_model(self, target: str, otherwise: Message) -> Message:
+    def no_model(self, target: str, otherwise: Message) -> Message:
         if not self.n:
             return NO_ROWS
         if "no_text" in self.facts:
@@ -271,29 +253,29 @@ class Sheet:
         return otherwise if reason is None or (not target and not self.classes) else Message(**reason)
 
     def _whole(self, name: str, column: str, at: Slice, reason: Message) -> AnyMeasurement:
-        return self._share(name, self.rows[column], at) if column in self.rows else self._undefined(name, reason, at)
+        return self._share(name, self.rows[column], at) if column in self.rows else self.undefined(name, reason, at)
 
     def _share(self, name: str, success: Sequence[bool], at: Slice) -> AnyMeasurement:
         """A share of what is there, counted and so without an interval."""
         rows = len(success)
         if not rows:
-            return self._undefined(name, NO_ROWS, at)
+            return self.undefined(name, NO_ROWS, at)
         d, counts = BY_NAME[name], Counts(n=self.n, denominator=rows, smallest=rows)
         return Measurement(
             name=name, value=sum(success) / rows, interval=None, counts=counts, unit=d.unit, slice=at, better=d.better
         )
 
-    def _estimated(self, name: str, estimate: Estimate, counts: Counts, at: Slice) -> Measurement:
+    def estimated(self, name: str, estimate: Estimate, counts: Counts, at: Slice) -> Measurement:
         d = BY_NAME[name]
         return Measurement(
             name=name, value=estimate.value, interval=estimate.interval(self.level), counts=counts, unit=d.unit,
             slice=at, better=d.better,
         )  # fmt: skip
 
-    def _undefined(self, name: str, reason: Message, at: Slice = ()) -> Undefined:
+    def undefined(self, name: str, reason: Message, at: Slice = ()) -> Undefined:
         return Undefined(name=name, slice=at, counts=Counts(n=self.n, denominator=0, smallest=0), reason=reason)
 
-    def _units(self, rows: Int | Bool) -> int | None:
+    def independent(self, rows: Int | Bool) -> int | None:
         """Independent units among some rows, or None where every row is its own."""
         return len(np.unique(self.units[rows])) if len(np.unique(self.units)) < self.n else None
 

@@ -67,10 +67,11 @@ class Collecting:
     def __init__(self, subject: Subject, asked: Asked, ctx: Context) -> None:
         self._subject, self._asked, self._ctx = subject, asked, ctx
         data = subject.data
-        digests: list[str | None] = list(data.content_digests or []) or [None] * len(data)
+        nothing: list[str | None] = [None] * len(data)
+        digests = [*(data.content_digests or nothing)]
         groups = [data.group(name) for name in data.features]
         keys = zip(
-            digests, data.labels, *groups, data.clusters or [None] * len(data), data.row_ids, strict=True
+            digests, data.labels, *groups, data.clusters or nothing, data.row_ids, strict=True
         )  # fmt: skip
         self._order = [i for i, _ in sorted(enumerate(keys), key=lambda item: [v or "" for v in item[1]])]
         self._data = data.select(self._order)

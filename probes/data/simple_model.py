@@ -137,16 +137,16 @@ def _telling(
     return tuple(out)
 
 
-def suspects(scores: Float, labels: Int) -> Int:
-    """The class that each row's label should perhaps be, shape (N,); -1 where the label is not suspect.
+def confident(scores: Float, labels: Int) -> Int:
+    """The class that each row belongs to with confidence, shape (N,); -1 where it belongs to none.
 
     Confident learning (Northcutt, Jiang and Chuang 2021): class j's threshold is the mean score of j among rows labelled j. A row
-    belongs with confidence to the class of the largest score among those that reach their thresholds; it is suspect where that is
-    not its label, an off-diagonal entry of the confident joint.
+    belongs with confidence to the class of the largest score among those that reach their thresholds. Labels against these classes are
+    the confident joint.
 
     Args:
         scores: out-of-fold probabilities, shape (N, K).
-        labels: codes from 0 to K - 1, shape (N,); a class without rows is never suggested.
+        labels: codes from 0 to K - 1, shape (N,); a class without rows is never named.
     """
     size = scores.shape[1]
     totals = np.bincount(labels, weights=scores[np.arange(len(labels)), labels], minlength=size)
@@ -154,6 +154,4 @@ def suspects(scores: Float, labels: Int) -> Int:
     thresholds = np.divide(totals, rows, out=np.full(size, np.inf), where=rows > 0)
     # Scores that only rounding keeps below their mean reach it.
     reached = np.where(scores >= thresholds - 1e-12, scores, -1.0)
-    best = reached.argmax(axis=1)
-    confident = reached.max(axis=1) >= 0
-    return np.where(confident & (best != labels), best, -1).astype(np.int64)
+    return np.where(reached.max(axis=1) >= 0, reached.argmax(axis=1), -1).astype(np.int64)
