@@ -165,7 +165,7 @@ class Sheet:
         if "near_copies" in self.rows:
             out.append(self._share("near_duplicate_share", [v > 1 for v in self.rows["near_copies"]], ()))
         else:
-            out.append(self.undefined("near_duplicate_share", self._no_text))
+            out.append(self.undefined("near_duplicate_share", self._why("near_reason")))
         conflicts = [v for v in self.rows["conflict"] if v is not None]
         nothing = NO_LABELS if known else reason
         out.append(
@@ -184,7 +184,7 @@ class Sheet:
         if "training_id" in self.rows:
             out.append(self._share("near_leaked_share", [v is not None for v in self.rows["training_id"]], ()))
         else:
-            out.append(self.undefined("near_leaked_share", self._no_text))
+            out.append(self.undefined("near_leaked_share", self._why("near_leak_reason")))
         return out
 
     def _proxies(self) -> list[AnyMeasurement]:
@@ -239,6 +239,10 @@ class Sheet:
             Measurement(name=name, value=v, interval=None, counts=counts, unit=d.unit, slice=at, better=d.better)
             for v, at in found
         ]
+
+    def _why(self, fact: str) -> Message:
+        """What collecting noted under this name, or that there are no texts."""
+        return Message(**self.facts[fact]) if fact in self.facts else self._no_text
 
     @property
     def _no_text(self) -> Message:

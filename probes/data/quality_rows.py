@@ -15,6 +15,7 @@ from probes.data import personal
 from probes.data.likeness import PERMUTATIONS, Likeness, banding, missed, normal
 from probes.data.quality_figures import KEY, NO_INPUTS
 from probes.data.simple_model import Scored, out_of_fold, why_not, word_matrix
+from probes.errors import TooAlike
 from probes.evidence import Message, message
 from probes.intervals import Int
 from probes.training_data import training_rows
@@ -140,7 +141,12 @@ class Collecting:
     def _near(self, plain: list[str], likeness: Likeness) -> Int:
         distinct = sorted(set(plain))
         place = {text: k for k, text in enumerate(distinct)}
-        near = likeness.components(distinct)[[place[text] for text in plain]]
+        at = [place[text] for text in plain]
+        try:
+            near = likeness.components(distinct)[at]
+        except TooAlike as error:
+            self._facts["near_reason"] = _too_alike(error)
+            return np.array(at, dtype=np.int64)
         self._column("near_copies", np.bincount(near)[near].tolist(), "count")
         self._column("near", self._named(near), "text")
         return near
@@ -168,7 +174,11 @@ class Collecting:
         for text, row in sorted(zip(map(normal, others), found.data.row_ids, strict=True)):
             first.setdefault(text, row)
         distinct, asked = list(first), sorted(set(plain))
-        similarity, position = likeness.nearest(asked, distinct)
+        try:
+            similarity, position = likeness.nearest(asked, distinct)
+        except TooAlike as error:
+            self._facts["near_leak_reason"] = _too_alike(error)
+            return
         place = {text: k for k, text in enumerate(asked)}
         at = [place[text] for text in plain]
         self._column(
@@ -238,6 +248,12 @@ class Collecting:
         schema = pa.schema([(n, kinds[kind]) for n, (_, kind) in self._columns.items()], metadata=metadata)
         table = pa.table([pa.array(v, type=kinds[kind]) for v, kind in self._columns.values()], schema=schema)
         return table.take(np.argsort(np.array(self._order), kind="stable"))
+
+
+def _too_alike(error: TooAlike) -> dict[str, Any]:
+    return message(
+        "Near copies were not counted: {seen}; {fix}.", seen=error.seen, fix=error.fix
+    ).model_dump(mode="json")  # fmt: skip
 
 
 def _tie(parts: Sequence[Int]) -> Int:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from probes.data.likeness import MISSED, PERMUTATIONS, Likeness, banding, jaccard, missed, normal, shingles
+from probes.data.likeness import MISSED, PERMUTATIONS, Likeness, _Budget, banding, jaccard, missed, normal, shingles
+from probes.errors import TooAlike
 from probes.probe import silent
 
 
@@ -54,10 +57,8 @@ def test_pairs_are_missed_as_rarely_as_banding_says():
         own = rng.permutation(letters[:-40])[:60].tolist()
         # 60 shared of 60 + 2 * 20 different ones: .6; shingles of one character.
         a, b = "".join(own + letters[-40:-20]), "".join(own + letters[-20:])
-        index = likeness(0.8, 1, seed)._index()
-        one, two = likeness(0.8, 1, seed)._signed([shingles(a, 1), shingles(b, 1)])
-        index.insert(0, one)
-        found += bool(index.query(two))
+        signatures = likeness(0.8, 1, seed)._signatures([shingles(a, 1), shingles(b, 1)], "")
+        found += any(one == two for one, two in likeness(0.8, 1)._bands(signatures))
     expected = 1 - missed(0.6, bands, rows)
     assert found / 1500 == pytest.approx(expected, abs=4 * np.sqrt(expected * (1 - expected) / 1500) + 0.01)
 
@@ -120,3 +121,23 @@ def test_order_does_not_matter(texts, random):
     one, two = likeness(0.5).components(texts), likeness(0.5).components(shuffled)
     place = [shuffled.index(t) for t in texts]
     assert np.array_equal(one[:, None] == one[None, :], two[place][:, None] == two[place][None, :])
+
+
+def test_texts_that_are_all_alike_are_few_comparisons(monkeypatch):
+    """2,000 near copies are 2 million pairs; tying them takes one comparison each."""
+    monkeypatch.setattr("probes.data.likeness._Budget", partial(_Budget, left=4000))
+    texts = sorted(f"{'the same long instruction for every item ' * 4}{k:04d}" for k in range(2000))
+    assert len(np.unique(likeness(0.8, 5).components(texts))) == 1
+    assert not np.isnan(likeness(0.8, 5).nearest(texts[:20], texts[20:])[0]).any()
+
+
+def test_texts_that_are_nearly_alike_are_given_up(monkeypatch):
+    """At .7 and a threshold of .8 nearly every pair is a candidate and none is tied: the budget ends that, and says so."""
+    monkeypatch.setattr("probes.data.likeness._Budget", partial(_Budget, left=3000))
+    rng = np.random.default_rng(0)
+    shared = "".join(rng.choice(list("abcdefghijklmnopqrst"), 120))
+    texts = sorted({shared + "".join(rng.choice(list("uvwxyz"), 24)) for _ in range(200)})
+    with pytest.raises(TooAlike, match="raise the threshold"):
+        likeness(0.8, 3).components(texts)
+    with pytest.raises(TooAlike):
+        likeness(0.8, 3).nearest(texts[:100], texts[100:])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fine_tune.data import AuditData, Roles
+from probes.data.likeness import _Budget
 from probes.data.quality_figures import KEY
 from probes.errors import ProbeError
 from probes.evidence import Measurement, Need, Reading, Table, Undefined, slice_name
@@ -245,6 +247,17 @@ def test_a_table_of_predictions_without_inputs_says_what_it_cannot_see():
     for name in ("duplicate_share", "near_duplicate_share", "conflicting_label_share", "personal_data_rows"):
         assert reason(reading, name) == "The inputs are not at hand."
     assert figures(reading)["class_share class:yes"] == 0.5
+
+
+def test_texts_too_alike_to_compare_leave_the_figure_undefined(monkeypatch):
+    """Exact copies are still counted, and what cannot be counted is no zero."""
+    monkeypatch.setattr("probes.data.likeness._Budget", partial(_Budget, left=0))
+    texts = [f"one two three four five {k}" for k in "aabcdefg"]
+    reading = read(subject(texts, training=[t + "!" for t in texts]))
+    assert figures(reading)["duplicate_share all"] == pytest.approx(2 / 8)
+    assert reason(reading, "near_duplicate_share").startswith("Near copies were not counted")
+    assert reason(reading, "near_leaked_share").startswith("Near copies were not counted")
+    assert figures(reading)["leaked_share all"] == 0
 
 
 def test_several_texts_a_row_are_read_together():
