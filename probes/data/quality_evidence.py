@@ -250,13 +250,8 @@ def remarks(sheet: Sheet) -> tuple[Message, ...]:
         )  # fmt: skip
     if "no_text" in facts:
         return (*out, Message(**facts["no_text"]))
-    out.append(
-        message(
-            "Near copies share {threshold%} of their shingles of {size} characters; a pair exactly that alike is missed with a probability "
-            "of {missed}, a more similar one less.",
-            threshold=facts["threshold"], size=facts["shingle"], missed=facts["missed"],
-        )
-    )  # fmt: skip
+    if "near_reason" not in facts:
+        out.append(_near_copies(sheet))
     if facts["model_rows"] < sheet.n:
         out.append(
             message(
@@ -275,6 +270,14 @@ def remarks(sheet: Sheet) -> tuple[Message, ...]:
             )
         )
     return (*out, *_small(sheet), *_flat(sheet))
+
+
+def _near_copies(sheet: Sheet) -> Message:
+    return message(
+        "Near copies share {threshold%} of their shingles of {size} characters; a pair exactly that alike is missed with a probability of "
+        "{missed}, a more similar one less.",
+        threshold=sheet.facts["threshold"], size=sheet.facts["shingle"], missed=sheet.facts["missed"],
+    )  # fmt: skip
 
 
 def _small(sheet: Sheet) -> list[Message]:
