@@ -196,7 +196,7 @@ def _words(sheet: Sheet) -> Table | None:
     if not cells:
         return None
     return Table(
-        title=message("Words that give a group away; each stands in ten of its texts at least"),
+        title=message("Words that give a group away; each stands in ten of its independent texts at least"),
         columns=(
             message("feature"), message("group"), message("word"), message("weight"), message("texts of the group with it"),
             message("texts with it"),

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 FOLDS = 5
 FEATURES = 200_000
+LEAST = 10
+MOST = 8
 # Han characters are words of their own; pairs of them stand for longer ones. Digits are no words.
 _TOKEN = r"[㐀-鿿豈-﫿]|(?:(?![㐀-鿿豈-﫿])[^\W\d_])+"  # noqa: S105
 
@@ -114,20 +116,21 @@ def out_of_fold(matrix: WordMatrix, codes: Int, units: Int, seed: int, progress:
         # With two classes there is one row of weights, for the second.
         weights = np.vstack([-model.coef_, model.coef_]) if len(seen) == 2 else model.coef_
         push[model.classes_] += weights / len(folds)
-    return Scored(scores=scores, telling=_telling(matrix, codes, push))
+    return Scored(scores=scores, telling=_telling(matrix, codes, units, push))
 
 
-def _telling(
-    matrix: WordMatrix, codes: Int, push: Float, least: int = 10, most: int = 8
-) -> tuple[tuple[Telling, ...], ...]:
-    """For each class the ``most`` words with the largest weights among those that ``least`` of its texts hold."""
+def _telling(matrix: WordMatrix, codes: Int, units: Int, push: Float) -> tuple[tuple[Telling, ...], ...]:
+    """For each class the `MOST` words with the largest weights among those that `LEAST` of its units hold: copies of one text, or
+    texts of one user, show none of its words.
+    """
     held = matrix.weights > 0
     texts = np.asarray(held.sum(axis=0)).ravel()
     out = []
     for k, weights in enumerate(push):
-        inside = np.asarray(held[codes == k].sum(axis=0)).ravel()
-        able = np.flatnonzero((inside >= least) & (weights > 0))
-        best = able[np.argsort(-np.round(weights[able], 9), kind="stable")[:most]]
+        own = held[codes == k]
+        inside = np.asarray(own.sum(axis=0)).ravel()
+        able = np.flatnonzero((_units_with(own, units[codes == k]) >= LEAST) & (weights > 0))
+        best = able[np.argsort(-np.round(weights[able], 9), kind="stable")[:MOST]]
         out.append(
             tuple(
                 Telling(word=matrix.words[w], weight=float(weights[w]), inside=int(inside[w]), texts=int(texts[w]))
@@ -135,6 +138,16 @@ def _telling(
             )
         )
     return tuple(out)
+
+
+def _units_with(held: Any, units: Int) -> Int:
+    """How many units hold each word; ``held`` is sparse, one row a text."""
+    from scipy import sparse
+
+    number = np.unique(units, return_inverse=True)[1]
+    ones = np.ones(len(units), dtype=np.int64)
+    by_unit = sparse.csr_array((ones, (number, np.arange(len(units))))) @ sparse.csr_array(held, dtype=np.int64)
+    return np.bincount(by_unit.indices, minlength=held.shape[1]).astype(np.int64)
 
 
 def confident(scores: Float, labels: Int) -> Int:

@@ -67,6 +67,16 @@ def test_telling_words_are_those_that_were_planted():
     assert all(10 <= t.inside <= t.texts and t.weight > 0 for one in told for t in one)
 
 
+def test_words_of_copies_are_not_shown():
+    """Twenty copies of one text hold a rare word of their own; in one unit they show none of it, apart they do."""
+    texts, codes = sentences(np.random.default_rng(2), 300)
+    texts, codes = texts + ["rareword and nothing else"] * 20, np.append(codes, np.ones(20, dtype=int))
+    together = np.append(np.arange(300), np.full(20, 300))
+    for units, shown in ((together, False), (np.arange(320), True)):
+        told = out_of_fold(word_matrix(texts), codes, units, 1, silent).telling
+        assert any(t.word in "rareword and nothing else" for t in told[1]) is shown
+
+
 def test_digits_are_no_words_and_han_characters_are():
     words = word_matrix(["我爱你 2024 a1b", "我爱你 2024 a1b"]).words
     assert {"我", "爱", "我 爱", "a", "b"} <= set(words)
