@@ -205,7 +205,9 @@ def _probes(subject: Subject) -> tuple[tuple[PlannedProbe, ...], list[tuple[str,
             continue
         name = _NAMES.get(id_, id_.partition(".")[2])
         wanted[id_.replace(".", "-") if name in wanted else name] = (id_, options)
-    if not wanted:
+    known = discover()
+    # A probe that needs nothing looks at the data alone, and a plan of such probes would say nothing of the model.
+    if not any(known[id_].info.needs for id_, _ in wanted.values()):
         raise PlanError("no probe can run on this model with this data", expected="labels or groups in the data")
     return planned_probes(wanted), left_out
 

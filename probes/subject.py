@@ -59,6 +59,7 @@ class Subject(Protocol):
         offers: the needs that this subject and its data can serve.
         details: further facts for the report.
         training: what its training record says, without the row ids; None where it was trained elsewhere.
+        training_named: the rows that the plan names as its training data, on the plan's word; None where it names none.
         files: sha256 of each file that decides its answers, by name; empty where there are none.
     """
 
@@ -73,6 +74,7 @@ class Subject(Protocol):
     offers: frozenset[Need]
     details: dict[str, str | int | float]
     training: dict[str, Any] | None
+    training_named: AuditData | None
     files: dict[str, str]
 
     def predictions(self, ctx: Context) -> pa.Table:

@@ -218,7 +218,7 @@ def test_says_what_it_asks_and_cannot_say(id_):
 
 def test_goes_only_through_the_doors_it_names(measured):
     probe, _, _, subject = measured
-    assert subject.opened <= set(probe.info.needs)
+    assert subject.opened <= {*probe.info.needs, *probe.info.uses}
 
 
 def test_reading_survives_json(measured):
