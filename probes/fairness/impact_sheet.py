@@ -101,7 +101,9 @@ class Sheet:
         n = len(self.grouping.codes)
         counts = Counts(n=n, denominator=n, smallest=n)
         if not n:
-            return Undefined(name="unknown", slice=self.grouping.here, counts=counts, reason=message("There are no rows."))
+            return Undefined(
+                name="unknown", slice=self.grouping.here, counts=counts, reason=message("There are no rows.")
+            )
         return self._figure("unknown", self.grouping.missing, counts, self.grouping.here)
 
     def _exact(self, name: str, value: float, g: int) -> Measurement:
