@@ -6,7 +6,7 @@ what it shows is no legal opinion.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -158,7 +158,8 @@ class ImpactRatio:
     def _hits(self, every: Answers, positive: int) -> Bool:
         """Who is selected, or who scores above the median of the full sample, shape (N,)."""
         if self.measure == "selection":
-            return every.predictions == positive
+            chosen: Bool = every.predictions == positive
+            return chosen
         if every.scores is None:
             raise ProbeError(
                 "the predictions come without scores, and scoring rates need them",
@@ -182,11 +183,12 @@ class ImpactRatio:
     def _excluded(self, grouping: Grouping) -> Bool:
         if self.exclude_below is None:
             return np.zeros(len(grouping), dtype=bool)
-        return grouping.sizes < self.exclude_below * grouping.sizes.sum()
+        small: Bool = grouping.sizes < self.exclude_below * grouping.sizes.sum()
+        return small
 
     def _remarks(self, every: Answers) -> tuple[Message, ...]:
         # Labels play no part here, so rows without one are not worth a remark; clusters and weights are.
-        out = [m for m in every.where(every.labelled).remarks() if every.labelled.any()]
+        out = list(replace(every, labels=every.predictions).remarks())
         if every.clusters is None:
             out.append(message("Rows are taken as independent: the data names no cluster."))
         if self.measure == "scoring":

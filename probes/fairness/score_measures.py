@@ -98,7 +98,8 @@ class Scored:
         }
 
     def inside(self, g: int) -> Bool:
-        return self.grouping.codes == g
+        found: Bool = self.grouping.codes == g
+        return found
 
     def taken(self, name: str, g: int) -> Bool:
         """The rows of one of the three areas; rows whose group is missing are in nobody's background."""
