@@ -9,7 +9,7 @@ from probes.evidence import MeasureDefinition, message
 
 NYC = "New York City Local Law 144 of 2021; 6 RCNY 5-300 (definitions) and 5-301 (bias audit)"
 UGESP = "Uniform Guidelines on Employee Selection Procedures (1978), 29 CFR 1607.4(D)"
-QUESTIONS = "questions and answers on the Uniform Guidelines, 44 FR 11996 (1979)"
+QUESTIONS = "questions and answers on the Uniform Guidelines (Federal Register vol. 44 no. 43, 2 March 1979)"
 
 _NOBODY = message("nobody of the category is selected")
 _HIGHEST = message("no category has a higher rate")

@@ -13,10 +13,10 @@ import numpy as np
 
 from fine_tune.predictions import MISSING
 from probes.answers import Answers, answers, group_codes
-from probes.errors import ProbeError
+from probes.errors import ProbeError, Unavailable
 from probes.evidence import Message, Need, Reading, message
 from probes.fairness.grouping import Grouping, group
-from probes.fairness.impact_definitions import DEFINES, QUESTIONS
+from probes.fairness.impact_definitions import DEFINES
 from probes.fairness.impact_sheet import Asked, Sheet
 from probes.intervals import Bool, Int
 from probes.registry import probe
@@ -61,12 +61,14 @@ class ImpactRatio:
 
     Three sets of categories are compared: those of sex, those of race or ethnicity, and those of both crossed. With
     `measure: selection` the four-fifths rule of the Uniform Guidelines is read beside it, for sex and for race or
-    ethnicity; those guidelines ask for no comparison of the crossed categories.
+    ethnicity, which are the groups that 29 CFR 1607.4(B) names.
     """
 
-    sex: str | None = field(default=None, metadata={"help": "The sensitive feature that holds sex categories."})
+    sex: str | None = field(
+        metadata={"help": "The sensitive feature that holds sex categories; null if there is none."}
+    )
     race_ethnicity: str | None = field(
-        default=None, metadata={"help": "The sensitive feature that holds race or ethnicity categories."}
+        metadata={"help": "The sensitive feature that holds race or ethnicity categories; null if there is none."}
     )
     positive: str | None = field(
         default=None, metadata={"help": "The class that counts as selected, or whose score ranks."}
@@ -95,11 +97,11 @@ class ImpactRatio:
         if self.exclude_below is not None and not 0 < self.exclude_below <= MOST_EXCLUDED:
             raise ValueError(
                 f"exclude_below is {self.exclude_below}; it must be above 0 and at most {MOST_EXCLUDED}, which is as far "
-                "as 6 RCNY 5-301(d) lets an auditor go"
+                "as 6 RCNY 5-301 lets an auditor go"
             )
         if self.exclude_below is not None and not (self.justification or "").strip():
             raise ValueError(
-                "exclude_below leaves categories out without a justification; 6 RCNY 5-301(d) asks for the auditor's own"
+                "exclude_below leaves categories out without a justification; 6 RCNY 5-301 asks for the auditor's own"
             )
         if self.exclude_below is None and self.justification is not None:
             raise ValueError("there is a justification and nothing is left out; name exclude_below, or remove it")
@@ -161,7 +163,7 @@ class ImpactRatio:
             chosen: Bool = every.predictions == positive
             return chosen
         if every.scores is None:
-            raise ProbeError(
+            raise Unavailable(
                 "the predictions come without scores, and scoring rates need them",
                 expected=f"a score of {every.classes[positive]} for each row",
                 fix="give the table its score columns, or use measure: selection",
@@ -194,11 +196,5 @@ class ImpactRatio:
         if self.measure == "scoring":
             out.append(message("The four-fifths rule compares selections; it is not read where scores are compared."))
         elif self.sex is not None and self.race_ethnicity is not None:
-            out.append(
-                message(
-                    "The four-fifths rule is read for sex and for race or ethnicity; {source}, number 17, ask for no "
-                    "comparison of both crossed.",
-                    source=QUESTIONS,
-                )
-            )
+            out.append(message("The four-fifths rule is read for sex and for race or ethnicity, not for both crossed."))
         return tuple(out)

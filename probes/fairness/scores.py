@@ -13,7 +13,7 @@ import numpy as np
 
 from fine_tune.predictions import feature_names
 from probes.answers import Answers, answers, group_codes
-from probes.errors import ProbeError
+from probes.errors import ProbeError, Unavailable
 from probes.evidence import AnyMeasurement, Axis, Evidence, Message, Need, Note, Reading, Slice, message
 from probes.fairness.grouping import Grouping, group
 from probes.fairness.score_definitions import DEFINES
@@ -99,7 +99,7 @@ class Scores:
         every = answers(rows)
         positives = self._positives(every.classes, every.positive)
         if every.scores is None:
-            raise ProbeError(
+            raise Unavailable(
                 "the predictions come without scores, and ranking needs them",
                 expected="a column score_<class> for each class",
                 fix="give the table its scores, or ask fairness.groups, which needs none",

@@ -11,7 +11,7 @@ from sklearn.metrics import roc_auc_score
 
 from fine_tune.errors import DataError
 from probes.binning import calibration_error, equal_mass
-from probes.errors import ProbeError
+from probes.errors import ProbeError, Unavailable
 from probes.evidence import Curve, Measurement, Note, Table, Undefined, slice_name
 from probes.fairness.scores import Scores
 from probes.fairness.subgroup_ranking import AREAS, Ranked, mean_area, power_mean, taken
@@ -242,7 +242,7 @@ def test_what_has_no_value_says_why(table, ctx):
 
 def test_without_scores_or_features_it_says_what_to_do(table, ctx):
     rows = table(["yes", "no"], ["yes", "no"], scores=None, groups={"g": ["a", "b"]})
-    with pytest.raises(ProbeError, match="without scores"):
+    with pytest.raises(Unavailable, match="without scores"):
         PROBE.summarise(rows, ctx)
     with pytest.raises(ProbeError, match="no sensitive feature"):
         PROBE.summarise(table(["yes", "no"], ["yes", "no"]), ctx)
