@@ -268,13 +268,13 @@ class Sheet:
         small = self.grouping.sizes < _SMALL_SHARE * self.grouping.sizes.sum()
         if four_fifths and small.any():
             few = message(
-                "Below 2 % of the rows with a known {feature}: {names}. {source} ask for no determination of "
+                "Below 2 % of the rows with a known {feature}: {names}. The {source} ask for no determination of "
                 "adverse impact for groups below 2 % of the labor force or workforce, which these rows do not show.",
                 feature=feature,
                 source=QUESTIONS,
             )
             many = message(
-                "Below 2 % of the rows with a known {feature}: {names} and {more} more. {source} ask for no "
+                "Below 2 % of the rows with a known {feature}: {names} and {more} more. The {source} ask for no "
                 "determination of adverse impact for groups below 2 % of the labor force or workforce, which these rows "
                 "do not show.",
                 feature=feature,

@@ -15,12 +15,13 @@ from probes.intervals import Bool, Float, tail_of
 from probes.rates import Proportions
 
 MOST = 6
+_DRAWN = 10
 _SHARES = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
 _TABLED = (0.05, 0.25, 0.5, 0.75, 0.95)
 _RATE_TITLES = {
-    "selection_rate": message("Selection rate at every threshold, by {feature}"),
-    "recall": message("Recall at every threshold, by {feature}"),
-    "false_positive_rate": message("False positive rate at every threshold, by {feature}"),
+    "selection_rate": message("Selection rate by threshold and {feature}"),
+    "recall": message("Recall by threshold and {feature}"),
+    "false_positive_rate": message("False positive rate by threshold and {feature}"),
 }
 _RATE_LABELS = {
     "selection_rate": message("selection rate"),
@@ -102,12 +103,14 @@ def _reliability(sheet: Scored, shown: list[int]) -> Curve:
 
 
 def _rate(sheet: Scored, shown: list[int], rate: str) -> Curve:
-    found = sheet.rates[rate]
+    """At no more than ten evenly spaced thresholds of the grid, as the lines would look the same with all of them."""
+    step = -(-len(sheet.grid) // _DRAWN)
+    found, grid = sheet.rates[rate][::step], sheet.grid[::step]
     series = []
     for g in shown:
         n = int(found[0].denominators[g])
         values: Float = np.array([r.values[g] for r in found]) if n else np.zeros(0)
-        points = tuple(CurvePoint(x=float(t), y=float(y), n=n) for t, y in zip(sheet.grid, values, strict=False))
+        points = tuple(CurvePoint(x=float(t), y=float(y), n=n) for t, y in zip(grid, values, strict=False))
         series.append(Series(label=sheet.grouping.label(g), points=points))
     return Curve(
         title=Message(text=_RATE_TITLES[rate].text, params={"feature": sheet.grouping.title}),
