@@ -103,9 +103,8 @@ def _reliability(sheet: Scored, shown: list[int]) -> Curve:
 
 
 def _rate(sheet: Scored, shown: list[int], rate: str) -> Curve:
-    """At no more than ten evenly spaced thresholds of the grid, as the lines would look the same with all of them."""
-    step = -(-len(sheet.grid) // _DRAWN)
-    found, grid = sheet.rates[rate][::step], sheet.grid[::step]
+    drawn = _drawn(sheet)
+    found, grid = sheet.rates[rate][drawn], sheet.grid[drawn]
     series = []
     for g in shown:
         n = int(found[0].denominators[g])
@@ -120,6 +119,11 @@ def _rate(sheet: Scored, shown: list[int], rate: str) -> Curve:
     )
 
 
+def _drawn(sheet: Scored) -> slice:
+    """No more than ten evenly spaced thresholds of the grid: lines look the same with all of them, and take less room."""
+    return slice(None, None, -(-len(sheet.grid) // _DRAWN))
+
+
 def _gaps(sheet: Scored) -> list[Evidence]:
     """The largest gap at each threshold, with bands that hold at all thresholds of one rate together."""
     if len(sheet.kept) < 2:
@@ -127,10 +131,11 @@ def _gaps(sheet: Scored) -> list[Evidence]:
     level = 1 - (1 - sheet.asked.level) / sheet.asked.thresholds
     out: list[Evidence] = []
     series = []
+    drawn = _drawn(sheet)
     for rate, found in sheet.rates.items():
         if no_denominator(sheet, rate) is None:
-            some = [r.select(np.array(sheet.kept, dtype=np.int64)) for r in found]
-            points = tuple(_gap(float(t), r, level) for t, r in zip(sheet.grid, some, strict=True))
+            some = [r.select(np.array(sheet.kept, dtype=np.int64)) for r in found[drawn]]
+            points = tuple(_gap(float(t), r, level) for t, r in zip(sheet.grid[drawn], some, strict=True))
             series.append(Series(label=str(_RATE_LABELS[rate]), points=points))
     if series:
         curve = Curve(

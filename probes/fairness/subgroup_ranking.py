@@ -80,32 +80,35 @@ def mean_area(rows: Ranked, kept: Iterable[Bool], power: float, level: float) ->
         power: of the mean, not 1 or above.
         level: two-sided.
     """
-    size = len(rows.scores)
-    values, variances, influences = [], [], []
+    values, variances, parts = [], [], []
     for some in kept:
         positive = rows.positive[some]
         places = placements(rows.scores[some], positive)
         value = float(places[positive].mean())
         m, n = int(positive.sum()), int((~positive).sum())
-        influence = np.zeros(size)
         # The usual correction for the means being estimated, as DeLong's variance has it.
-        influence[some] = (places - value) / np.where(positive, np.sqrt(m * (m - 1.0)), np.sqrt(n * (n - 1.0)))
+        influence = (places - value) / np.where(positive, np.sqrt(m * (m - 1.0)), np.sqrt(n * (n - 1.0)))
         values.append(value)
-        influences.append(influence)
-        variances.append(_variance(influence, rows.clusters))
+        parts.append((some, influence))
+        variances.append(_variance(influence, None if rows.clusters is None else rows.clusters[some]))
     areas = np.array(values)
     mean = power_mean(areas, power)
     groups, params = len(areas), dict[str, Scalar]({"subgroups": len(areas), "power": float(power)})
     if mean <= 0:
         return Estimate(value=mean, low=mean, high=mean, method=_METHOD, params=params)
     weights = (areas / mean) ** (power - 1) / groups
-    variance = _variance(np.tensordot(weights, np.stack(influences), axes=1), rows.clusters)
+    summed, touched = np.zeros(len(rows.scores)), np.zeros(len(rows.scores), dtype=bool)
+    for weight, (some, influence) in zip(weights, parts, strict=True):
+        summed[some] += weight * influence
+        touched |= some
+    clusters = None if rows.clusters is None else rows.clusters[touched]
+    variance = _variance(summed[touched], clusters)
     # The second derivative by one area; those by two are left to the variance of the weighted sum.
     bend = (power - 1) * (np.sum(weights * np.array(variances) / areas) - variance / mean)
     centre = float(np.clip(mean - bend / 2, 1e-6, 1 - 1e-6)) if mean < 1 else mean
     freedom = np.inf
-    if rows.clusters is not None:
-        units = len(np.unique(rows.clusters[np.any(np.stack(influences) != 0, axis=0)]))
+    if clusters is not None:
+        units = len(np.unique(clusters))
         freedom, params["clusters"] = max(units - 1.0, 1.0), units
     low, high = logit_limits(centre, variance, float(critical(tail_of(level), freedom)))
     params["centre"] = centre
@@ -120,5 +123,5 @@ def _variance(influence: Float, clusters: Int | None) -> float:
     if clusters is None:
         return alone
     sums = np.bincount(clusters, weights=influence)
-    there = len(np.unique(clusters[influence != 0])) if influence.any() else 1
+    there = len(np.unique(clusters))
     return max(alone, float(np.sum(sums**2)) * there / max(there - 1, 1))
