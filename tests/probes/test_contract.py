@@ -33,6 +33,8 @@ from probes.registry import create, discover
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "fairness.groups": {"positive": "yes", "permutations": 100},
+    "fairness.impact_ratio": {"positive": "yes", "sex": "gender", "race_ethnicity": "age"},
+    "fairness.scores": {"positive": "yes"},
     "explanation.attribution": {"examples": 16, "least": 3, "show": 2},
     "explanation.faithfulness": {"examples": 10, "steps": 3, "orders": 2},
     "explanation.influence": {"examples": 4, "nearest": 2},
