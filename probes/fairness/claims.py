@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from probes.evidence import Cell, Evidence, Message, Note, Table, message
-from probes.fairness.gap_measures import Tested
+from probes.fairness.gap_measures import ComparedGap
 from probes.fairness.grouping import Grouping
 from probes.multiplicity import holm
 from probes.permutation import Exchange
@@ -22,7 +22,7 @@ from probes.reasons import naming
 class Claim:
     """One gap with its corrected p-value, and whether it is shown."""
 
-    tested: Tested
+    tested: ComparedGap
     adjusted: float
     shown: bool
 
@@ -36,7 +36,7 @@ class Claim:
         return next((a.name for a in self.tested.difference.slice if a.kind == "class"), "")
 
 
-def claims(tested: Sequence[Tested], level: float) -> tuple[Claim, ...]:
+def claims(tested: Sequence[ComparedGap], level: float) -> tuple[Claim, ...]:
     """Decide for each gap; they are corrected for one another (Holm 1979)."""
     # A rounding error must not decide: 1 - 0.95 is a little above 0.05, and 1 - 0.9 a little below 0.1.
     alpha = 1 - level + 1e-12

@@ -27,7 +27,7 @@ _ZERO = message("The highest rate is 0, so there is nothing to divide by.")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tested:
+class ComparedGap:
     """A difference that was tested: what a claim rests on."""
 
     difference: Measurement
@@ -52,7 +52,7 @@ class Gaps:
 
     def read(
         self, rates: Mapping[str, Rate], criteria: Sequence[Criterion], tail: Slice
-    ) -> tuple[list[AnyMeasurement], list[Tested]]:
+    ) -> tuple[list[AnyMeasurement], list[ComparedGap]]:
         """Three measurements a criterion, and those of the differences that have a value; ``tail`` ends the slices."""
         kept = np.flatnonzero(self.grouping.enough)
         at = (*self.grouping.here, *tail)
@@ -60,7 +60,7 @@ class Gaps:
         some = {name: rates[name].select(kept) for name in needed}
         chance: dict[str, Float] = {}
         out: list[AnyMeasurement] = []
-        tested: list[Tested] = []
+        tested: list[ComparedGap] = []
         for criterion in criteria:
             mine = [some[name].proportions for name in criterion.rates]
             counts = self._counts(mine)
@@ -83,7 +83,7 @@ class Gaps:
             together = np.mean if criterion.mean else np.max
             p, error = p_value(difference.value, together([chance[n] for n in criterion.rates], axis=0))
             out.append(_p(names[2], p, error, counts, at))
-            tested.append(Tested(difference=difference, p=p))
+            tested.append(ComparedGap(difference=difference, p=p))
         return out, tested
 
     def _lacking(self, criterion: Criterion, some: Sequence[Proportions], kept: Int) -> Message | None:

@@ -27,7 +27,7 @@ from probes.evidence import (
 from probes.fairness.claims import claims, claims_evidence, claims_remarks, exchange_remark
 from probes.fairness.clustering import standard_error_evidence
 from probes.fairness.definitions import CRITERIA, HEADS, PLOT_TITLES, PLOT_TITLES_CLASS, PLOTTED, RATES, TABLED
-from probes.fairness.gap_measures import Gaps, Tested
+from probes.fairness.gap_measures import ComparedGap, Gaps
 from probes.fairness.group_measures import group_sizes, impact_measurements, rate_measurements
 from probes.fairness.grouping import Grouping, Rate, count_rates
 from probes.fairness.ranking_aid import ranking_evidence
@@ -46,7 +46,7 @@ class Sheet:
         self.measurements: list[AnyMeasurement] = group_sizes(grouping)
         self.evidence: list[Evidence] = []
         self.remarks: list[Message] = _remarks(grouping)
-        self.tested: list[Tested] = []
+        self.tested: list[ComparedGap] = []
 
     def read(self, positive: int, *, many: bool) -> None:
         """Add what one class as positive gives; ``many`` puts the class into slices and titles."""
