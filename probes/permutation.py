@@ -24,7 +24,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from probes.intervals import Bool, Float, Int
-from probes.rates import Cells, Proportions
+from probes.rates import Cells, Rate
 
 _WORK = 20_000_000
 _BLOCK = 2_000_000
@@ -54,25 +54,24 @@ def exchange(cells: Cells) -> Exchange:
     return Exchange(whole=int(np.count_nonzero(spans == 1)), within=int(np.count_nonzero(spans > 1)))
 
 
-def chance_gaps(rate: Proportions, cells: Cells | None, rng: np.random.Generator, draws: int) -> Float:
+def chance_gaps(rate: Rate, rng: np.random.Generator, draws: int) -> Float:
     """The largest gap of one rate in each random regrouping; shape (draws,), in [0, 1].
 
-    Args:
-        rate: all denominators positive.
-        cells: the same rate before its clusters are summed, or None where rows are independent: then the successes fall
-            on the groups like draws without replacement (multivariate hypergeometric).
-        rng, draws: as everywhere.
+    Where rows are independent the successes fall on the groups like draws without replacement (multivariate hypergeometric).
+
+    Raises:
+        ValueError: a group's denominator is 0.
     """
-    if not (rate.denominators > 0).all():
+    if not (rate.proportions.denominators > 0).all():
         raise ValueError("regrouping needs a denominator above 0 in every group")
-    if cells is None:
-        sizes, drawn = rate.denominators, int(rate.successes.sum())
+    if rate.cells is None:
+        sizes, drawn = rate.proportions.denominators, int(rate.proportions.successes.sum())
         out = np.empty(draws)
         for start, stop in _blocks(draws, len(sizes)):
             fallen = rng.multivariate_hypergeometric(sizes, drawn, size=stop - start, method="marginals")
             out[start:stop] = _gap(fallen / sizes)
         return out
-    rows, hits = _regrouped(cells, rng, draws)
+    rows, hits = _regrouped(rate.cells, rng, draws)
     return _gap(np.clip(hits / np.maximum(rows, 1.0), 0.0, 1.0))
 
 
@@ -80,6 +79,12 @@ def p_value(observed: float, chance: Float) -> tuple[float, float]:
     """(1 + draws at least as large) / (1 + draws), and its Monte Carlo standard error."""
     p = (1 + int(np.count_nonzero(chance >= observed - 1e-12))) / (1 + len(chance))
     return p, float(np.sqrt(p * (1 - p) / (1 + len(chance))))
+
+
+def gap_p_value(rate: Rate, rng: np.random.Generator, draws: int) -> tuple[float, float]:
+    """The p-value of one rate's largest gap, and its Monte Carlo standard error."""
+    values = rate.proportions.values
+    return p_value(float(values.max() - values.min()), chance_gaps(rate, rng, draws))
 
 
 def _gap(rates: Float) -> Float:

@@ -189,6 +189,35 @@ def count_cells(groups: Int, size: int, success: Bool, clusters: Int) -> Cells:
     return Cells(rows=rows, hits=hits, group=kept // width, cluster=kept % width, size=size)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Rate:
+    """One proportion for each of G groups, with the cells that it was counted from where rows have clusters, else None."""
+
+    proportions: Proportions
+    cells: Cells | None
+
+    def __len__(self) -> int:
+        return len(self.proportions)
+
+    def select(self, index: Int) -> Rate:
+        """The rate of some groups, in ascending order."""
+        cells = None if self.cells is None else self.cells.select(index)
+        return Rate(proportions=self.proportions.select(index), cells=cells)
+
+    def complement(self) -> Rate:
+        """The share of the rest."""
+        cells = None if self.cells is None else self.cells.complement()
+        return Rate(proportions=self.proportions.complement(), cells=cells)
+
+
+def count_rate(groups: Int, size: int, success: Bool, clusters: Int | None) -> Rate:
+    """Count rows into a rate; arguments as of `count`."""
+    if clusters is None:
+        return Rate(proportions=count(groups, size, success), cells=None)
+    cells = count_cells(groups, size, success, clusters)
+    return Rate(proportions=cells.proportions(), cells=cells)
+
+
 def _clustered(successes: Int, denominators: Int, rows: Float, hits: Float, group: Int) -> Proportions:
     size = len(denominators)
     n = denominators.astype(float)

@@ -12,7 +12,8 @@ import numpy as np
 
 from probes.evidence import Cell, Evidence, Message, Note, Table, message
 from probes.fairness.definitions import HEADS, PLOTTED
-from probes.fairness.grouping import Grouping, Rate
+from probes.fairness.grouping import Grouping
+from probes.rates import Rate
 from probes.standard_errors import StandardErrors, standard_errors
 
 _NEAR = 0.05

@@ -15,12 +15,12 @@ from probes.answers import Answers
 from probes.evidence import AnyMeasurement, Counts, Measurement, Message, Slice, Undefined, message
 from probes.fairness.definitions import BY_NAME, NO_DENOMINATOR, NO_DENOMINATOR_MANY, Criterion
 from probes.fairness.group_measures import FEWER, measured
-from probes.fairness.grouping import Grouping, Rate
+from probes.fairness.grouping import Grouping
 from probes.gaps import largest_gap, smallest_ratio
 from probes.intervals import Estimate, Float, Int
 from probes.permutation import chance_gaps, p_value
 from probes.probe import Context
-from probes.rates import Proportions
+from probes.rates import Proportions, Rate
 from probes.reasons import naming
 
 _ZERO = message("The highest rate is 0, so there is nothing to divide by.")
@@ -72,7 +72,7 @@ class Gaps:
             for name in criterion.rates:
                 if name not in chance:
                     rng = self.ctx.rng("\0".join((name, *(str(a) for a in at))))
-                    chance[name] = chance_gaps(some[name].proportions, some[name].cells, rng, self.draws)
+                    chance[name] = chance_gaps(some[name], rng, self.draws)
             level = self.ctx.level
             difference = measured(names[0], _difference(criterion, mine, level), counts, at, level)
             out.append(difference)

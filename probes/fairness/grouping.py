@@ -14,7 +14,7 @@ import numpy as np
 from probes.answers import Answers
 from probes.evidence import Counts, Message, Slice, feature_axes, group_axes, message
 from probes.intervals import Bool, Int
-from probes.rates import Cells, Proportions, count, count_cells
+from probes.rates import Proportions, Rate, count_rate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,44 +105,21 @@ def group(features: tuple[str, ...], columns: Sequence[tuple[Int, tuple[str, ...
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Rate:
-    """One rate of every group: its proportions, and the cells that they were counted from where rows have clusters."""
-
-    proportions: Proportions
-    cells: Cells | None
-
-    def select(self, index: Int) -> Rate:
-        """The rate of some groups."""
-        cells = None if self.cells is None else self.cells.select(index)
-        return Rate(proportions=self.proportions.select(index), cells=cells)
-
-
 def count_rates(grouping: Grouping, answers: Answers, positive: int) -> dict[str, Rate]:
     """The rates of every group, one class against the rest; accuracy is over all classes."""
     codes, size, clusters = grouping.codes, len(grouping), answers.clusters
     chosen, truly, known = answers.predictions == positive, answers.labels == positive, answers.labelled
 
     def rate(inside: Bool, success: Bool) -> Rate:
-        where = np.where(inside, codes, -1)
-        if clusters is None:
-            return Rate(proportions=count(where, size, success), cells=None)
-        cells = count_cells(where, size, success, clusters)
-        return Rate(proportions=cells.proportions(), cells=cells)
+        return count_rate(np.where(inside, codes, -1), size, success, clusters)
 
     recall, wrongly = rate(truly, chosen), rate(known & ~truly, chosen)
     return {
         "selection_rate": rate(np.ones(len(codes), dtype=bool), chosen),
         "recall": recall,
-        "false_negative_rate": _complement(recall),
+        "false_negative_rate": recall.complement(),
         "false_positive_rate": wrongly,
-        "true_negative_rate": _complement(wrongly),
+        "true_negative_rate": wrongly.complement(),
         "precision": rate(known & chosen, truly),
         "accuracy": rate(known, answers.labels == answers.predictions),
     }
-
-
-def _complement(rate: Rate) -> Rate:
-    return Rate(
-        proportions=rate.proportions.complement(), cells=None if rate.cells is None else rate.cells.complement()
-    )

@@ -11,7 +11,8 @@ import numpy as np
 
 from probes.evidence import Cell, Evidence, Note, Table, message
 from probes.fairness.definitions import HEADS, PLOTTED
-from probes.fairness.grouping import Grouping, Rate
+from probes.fairness.grouping import Grouping
+from probes.rates import Rate
 from probes.shrinkage import shrink
 
 

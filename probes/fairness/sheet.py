@@ -29,11 +29,11 @@ from probes.fairness.clustering import standard_error_evidence
 from probes.fairness.definitions import CRITERIA, HEADS, PLOT_TITLES, PLOT_TITLES_CLASS, PLOTTED, RATES, TABLED
 from probes.fairness.gap_measures import ComparedGap, Gaps
 from probes.fairness.group_measures import group_sizes, impact_measurements, rate_measurements
-from probes.fairness.grouping import Grouping, Rate, count_rates
+from probes.fairness.grouping import Grouping, count_rates
 from probes.fairness.ranking_aid import ranking_evidence
 from probes.permutation import exchange
 from probes.probe import Context
-from probes.rates import Proportions
+from probes.rates import Proportions, Rate
 from probes.reasons import naming
 
 

@@ -12,8 +12,8 @@ from scipy import stats
 
 import probes.permutation as permutation
 from probes.gaps import permutation_p_value
-from probes.permutation import Exchange, chance_gaps, exchange, p_value
-from probes.rates import Cells, count, count_cells, independent
+from probes.permutation import Exchange, chance_gaps, exchange, gap_p_value, p_value
+from probes.rates import Cells, Rate, count_cells, count_rate, independent
 
 
 def gap(groups, success, size: int) -> float:
@@ -35,8 +35,7 @@ def slow(groups, success, clusters, rng) -> np.ndarray:
 
 
 def drawn(groups, success, clusters, size: int, draws: int, seed: int = 0) -> np.ndarray:
-    cells = count_cells(groups, size, success, clusters)
-    return chance_gaps(cells.proportions(), cells, np.random.default_rng(seed), draws)
+    return chance_gaps(count_rate(groups, size, success, clusters), np.random.default_rng(seed), draws)
 
 
 def material(kind: str, clusters: int = 24, rows: int = 5, seed: int = 1):
@@ -79,15 +78,15 @@ def test_whole_clusters_by_enumeration():
         mine = np.isin(np.arange(4), pair)
         gaps.append(abs(hits[mine].sum() / rows[mine].sum() - hits[~mine].sum() / rows[~mine].sum()))
     cells = Cells(rows=rows, hits=hits, group=np.array([0, 0, 1, 1]), cluster=np.arange(4), size=2)
-    found = chance_gaps(cells.proportions(), cells, np.random.default_rng(0), 12000)
+    rate = Rate(proportions=cells.proportions(), cells=cells)
+    found = chance_gaps(rate, np.random.default_rng(0), 12000)
     for value in set(np.round(gaps, 9)):
         assert np.mean(np.isclose(found, value)) == pytest.approx(np.mean(np.isclose(gaps, value)), abs=0.02)
 
 
 def test_independent_rows_are_fishers_test():
     rate = independent(np.array([9, 3]), np.array([12, 12]))
-    chance = chance_gaps(rate, None, np.random.default_rng(0), 20000)
-    p, error = p_value(0.5, chance)
+    p, error = gap_p_value(Rate(proportions=rate, cells=None), np.random.default_rng(0), 20000)
     assert p == pytest.approx(stats.fisher_exact([[9, 3], [3, 9]]).pvalue, abs=4 * error + 1e-4)
     assert p == pytest.approx(permutation_p_value([rate], np.random.default_rng(1), 20000)[0], abs=6 * error)
 
@@ -118,7 +117,7 @@ def test_chance_alone_is_rarely_taken_for_a_gap(kind):
         success = rng.random(180) < likely[at]
         observed = gap(groups, success, 3)
         by_clusters += p_value(observed, drawn(groups, success, at, 3, 99, int(rng.integers(1 << 30))))[0] <= 0.05
-        alone = chance_gaps(count(groups, 3, success), None, rng, 99)
+        alone = chance_gaps(count_rate(groups, 3, success, None), rng, 99)
         by_rows += p_value(observed, alone)[0] <= 0.05
     assert 0.015 <= by_clusters / trials <= 0.09
     # As if rows were independent: far too often where clusters lie in groups, hardly ever where they span them.
@@ -133,7 +132,7 @@ def test_a_gap_within_templates_is_found_where_independent_rows_hide_it():
     success = draw < np.clip(likely[at] + np.where(groups == 0, 0.08, -0.08), 0, 1)
     observed = gap(groups, success, 2)
     assert p_value(observed, drawn(groups, success, at, 2, 999))[0] < 0.01
-    assert p_value(observed, chance_gaps(count(groups, 2, success), None, rng, 999))[0] > 0.02
+    assert p_value(observed, chance_gaps(count_rate(groups, 2, success, None), rng, 999))[0] > 0.02
 
 
 rows_of = st.lists(st.tuples(st.integers(0, 2), st.booleans(), st.integers(0, 5)), min_size=3, max_size=40)
@@ -157,4 +156,4 @@ def test_totals_are_kept_and_cluster_names_play_no_part(rows, names):
 
 def test_an_empty_denominator_is_refused():
     with pytest.raises(ValueError, match="denominator above 0"):
-        chance_gaps(independent(np.array([1, 0]), np.array([2, 0])), None, np.random.default_rng(0), 10)
+        chance_gaps(count_rate(np.zeros(2, dtype=int), 2, np.ones(2, bool), None), np.random.default_rng(0), 10)
