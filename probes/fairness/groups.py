@@ -97,7 +97,7 @@ class Groups:
         every = answers(rows)
         positives = self._positives(every.classes, every.positive)
         names = self.features if self.features is not None else feature_names(rows)
-        if not names:
+        if not names and not self.intersections:
             raise ProbeError("the data has no sensitive feature", fix="give a column the role `groups`")
         columns = {
             n: group_codes(rows, n) for n in dict.fromkeys((*names, *(f for c in self.intersections for f in c)))
