@@ -160,6 +160,22 @@ def _criterion(c: Criterion) -> tuple[MeasureDefinition, ...]:
     )
 
 
+def _heterogeneity(rate: str) -> MeasureDefinition:
+    return MeasureDefinition(
+        name=f"{rate}_heterogeneity",
+        formula=message(
+            "tau: standard deviation of the groups' true rates ({rate}), with what noise adds to the observed ones taken off; "
+            "it does not grow with the number of groups",
+            rate=HEADS[rate],
+        ),
+        zero=message("groups differ no more than chance makes them"),
+        source="DerSimonian and Laird 1986; Viechtbauer 2007 (interval)",
+        better="lower",
+        unit="share",
+        smooth=False,
+    )
+
+
 DEFINES: tuple[MeasureDefinition, ...] = (
     MeasureDefinition(name="count", formula=message("rows of the group"), high=None, unit="rows"),
     MeasureDefinition(
@@ -235,5 +251,6 @@ DEFINES: tuple[MeasureDefinition, ...] = (
         source="New York City Local Law 144; 29 CFR 1607.4 D (four-fifths rule)",
     ),
     *(d for c in CRITERIA for d in _criterion(c)),
+    *(_heterogeneity(rate) for rate in TABLED),
 )
 BY_NAME = {d.name: d for d in DEFINES}

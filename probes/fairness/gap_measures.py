@@ -1,4 +1,4 @@
-"""What `fairness.groups` measures between groups: difference, ratio and p-value of every criterion.
+"""What `fairness.groups` measures between groups: difference, ratio and p-value of every criterion, heterogeneity of every rate.
 
 It compares the groups that are large enough; where one of them lacks a denominator there is no value. It claims nothing
 (`claims` does) and computes no statistic itself.
@@ -16,13 +16,15 @@ from probes.evidence import AnyMeasurement, Counts, Measurement, Message, Slice,
 from probes.fairness.definitions import BY_NAME, NO_DENOMINATOR, NO_DENOMINATOR_MANY, Criterion
 from probes.fairness.group_measures import FEWER, measured
 from probes.fairness.grouping import Grouping
-from probes.gaps import largest_gap, smallest_ratio
+from probes.gaps import largest_gap, mean_gap, smallest_ratio
+from probes.heterogeneity import heterogeneity
 from probes.intervals import Estimate, Float, Int
 from probes.permutation import chance_gaps, p_value
 from probes.probe import Context
 from probes.rates import Proportions, Rate
 from probes.reasons import naming
 
+_ALONE = message("Fewer than two groups that are large enough have this rate.")
 _ZERO = message("The highest rate is 0, so there is nothing to divide by.")
 
 
@@ -86,6 +88,16 @@ class Gaps:
             tested.append(ComparedGap(difference=difference, p=p))
         return out, tested
 
+    def spread(self, name: str, rate: Rate, tail: Slice) -> AnyMeasurement:
+        """How much the groups with a rate differ beyond noise."""
+        kept = np.flatnonzero(self.grouping.enough & (rate.proportions.denominators > 0))
+        some = rate.select(kept).proportions
+        counts, at, measure = self._counts([some]), (*self.grouping.here, *tail), f"{name}_heterogeneity"
+        found = heterogeneity(some, self.ctx.level)
+        if found is None:
+            return Undefined(name=measure, slice=at, counts=counts, reason=_ALONE)
+        return measured(measure, found, counts, at, self.ctx.level)
+
     def _lacking(self, criterion: Criterion, some: Sequence[Proportions], kept: Int) -> Message | None:
         for name, rates in zip(criterion.rates, some, strict=True):
             empty = [self.grouping.label(int(kept[i])) for i in np.flatnonzero(rates.denominators == 0)]
@@ -107,6 +119,9 @@ class Gaps:
 def _difference(criterion: Criterion, some: Sequence[Proportions], level: float) -> Estimate:
     if not criterion.mean:
         return largest_gap(some, level)
+    if all(r.clusters is None for r in some):
+        return mean_gap(some, level)
+    # Rates that share clusters are not independent, which the sum of squares in `mean_gap` needs.
     return _mean([largest_gap([r], _shared(level, len(some))) for r in some])
 
 

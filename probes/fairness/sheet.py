@@ -63,11 +63,15 @@ class Sheet:
             self.grouping, rates["selection_rate"].proportions, self.ctx.level, tail
         )
         self._compare(rates, tail, accuracy=not many)
+        for rate in TABLED:
+            if rate in by_rate:
+                self.measurements.append(self.gaps.spread(rate, rates[rate], tail))
         if many and positive == 0:
             # Accuracy does not depend on the class: the first class's pass gives it once, without a class axis.
             accuracy = rates["accuracy"]
             self.measurements += rate_measurements(self.grouping, "accuracy", accuracy.proportions, self.ctx.level, ())
             self._compare({"accuracy": accuracy}, (), accuracy=True)
+            self.measurements.append(self.gaps.spread("accuracy", accuracy, ()))
         for rate in PLOTTED:
             self.evidence.append(self._plot(rate, by_rate[rate], rates[rate].proportions, name))
         self.evidence.append(self._table(by_rate, name))

@@ -19,6 +19,8 @@ from probes.errors import ProbeError
 from probes.evidence import Axis, IntervalPlot, Measurement, Note, Table, Undefined, slice_name
 from probes.fairness.definitions import CRITERIA, DEFINES
 from probes.fairness.groups import Groups
+from probes.heterogeneity import heterogeneity
+from probes.rates import independent
 
 PROBE = Groups(positive="yes", permutations=200)
 GAPS = [f"{c.name}_{end}" for c in CRITERIA for end in ("difference", "ratio", "difference_p_value")]
@@ -356,3 +358,31 @@ def test_a_million_rows_take_seconds(table, ctx):
     reading = Groups(positive="yes").summarise(rows, ctx)
     assert time.process_time() - started < 20
     assert by_name(reading)["count", "group:g=g7"].value > 30_000
+
+
+def test_heterogeneity_stands_beside_every_rate(table, ctx):
+    """Three groups of 100 at .2, .5 and .8; the tau is that of `probes.heterogeneity`, about their standard deviation."""
+    labels, said, names = counted(a=(10, 40, 10, 40), b=(25, 25, 25, 25), c=(40, 10, 40, 10), d=(0, 0, 20, 80))
+    m = by_name(PROBE.summarise(table(labels, said, groups={"g": names}), ctx))
+    found = m["recall_heterogeneity", "feature:g"]
+    expected = heterogeneity(independent(np.array([10, 25, 40]), np.array([50, 50, 50])), ctx.level)
+    assert (found.value, found.interval.high) == (expected.value, expected.high)
+    assert found.value == pytest.approx(0.3, abs=0.02)
+    # Group d has no positive label: no recall to differ in, and so the gap has no value.
+    assert (found.counts.denominator, found.counts.smallest, found.interval.method.params["groups"]) == (150, 50, 3)
+    assert isinstance(m["equal_opportunity_difference", "feature:g"], Undefined)
+    alike = by_name(PROBE.summarise(table(labels[:100] * 3, said[:100] * 3, groups={"g": list("abc") * 100}), ctx))
+    assert alike["selection_rate_heterogeneity", "feature:g"].value == 0
+    one = by_name(PROBE.summarise(table(labels, said, groups={"g": ["a"] * len(said)}), ctx))
+    assert "Fewer than two groups" in str(one["recall_heterogeneity", "feature:g"].reason)
+
+
+def test_mean_odds_average_two_rates_and_trust_no_independence_of_clusters(table, ctx):
+    labels, said, names = counted(a=(80, 20, 20, 80), b=(50, 50, 30, 70))
+    rows = table(labels, said, groups={"g": names}, cluster=[str(i % 50) for i in range(len(said))])
+    clustered = by_name(PROBE.summarise(rows, ctx))["equalized_odds_mean_difference", "feature:g"]
+    plain = by_name(PROBE.summarise(rows.drop_columns("cluster"), ctx))["equalized_odds_mean_difference", "feature:g"]
+    assert plain.value == clustered.value == pytest.approx((0.3 + 0.1) / 2)
+    assert plain.interval.method.name == "mean of largest gaps: Bonferroni low, MOVER high"
+    assert clustered.interval.method.name == "mean of joint intervals (Bonferroni)"
+    assert clustered.interval.low <= plain.interval.low < plain.interval.high < clustered.interval.high
