@@ -31,7 +31,9 @@ from probes.probe import Context
 from probes.registry import create, discover
 
 OPTIONS: dict[str, dict[str, Any]] = {
+    "fairness.counterfactual": {"positive": "yes", "permutations": 100, "min_templates": 2},
     "fairness.groups": {"positive": "yes", "permutations": 100},
+    "fairness.identity_swaps": {"positive": "yes", "permutations": 100, "min_templates": 2},
     "explanation.attribution": {"examples": 16, "least": 3, "show": 2},
     "explanation.faithfulness": {"examples": 10, "steps": 3, "orders": 2},
     "explanation.influence": {"examples": 4, "nearest": 2},
