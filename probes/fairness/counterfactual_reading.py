@@ -18,14 +18,13 @@ from probes.evidence import (
     Cell,
     Counts,
     Evidence,
+    Interval,
     IntervalPlot,
     IntervalPoint,
     Measurement,
     Message,
     Slice,
     Table,
-    TextPair,
-    TextPairs,
     Undefined,
     feature_axes,
     group_axes,
@@ -41,6 +40,7 @@ from probes.fairness.counterfactual_figures import (
     shift_estimate,
     shifts,
 )
+from probes.fairness.counterfactual_pairs import worst_pairs
 from probes.fairness.templates import Templates
 from probes.intervals import Estimate, Float
 from probes.probe import Context
@@ -50,8 +50,6 @@ from probes.reasons import naming
 if TYPE_CHECKING:
     import pyarrow as pa
 
-TEXT = "text"
-SHOWN = 5
 _NO_SCORES = message("The predictions have no scores.")
 _TOO_FEW = message("Fewer than two independent templates are left to compare.")
 _NONE = message("No template is left with two identities of {feature} to compare.")
@@ -123,7 +121,11 @@ class Sheet:
             found, shown = self._scores(k, tail, ctx)
             measured += found
             evidence += shown
-        return measured, [*evidence, *self._pairs(ctx)], self._remarks()
+        return (
+            measured,
+            [*evidence, *worst_pairs(grid, self.table, self.answers.classes, self.positive[0], ctx)],
+            self._remarks(),
+        )
 
     def _counts(self, templates: int, smallest: int | None = None, units: int | None = None) -> Counts:
         clusters = None if self.grid.units is None else units
@@ -149,7 +151,7 @@ class Sheet:
         if units < 2:
             return Undefined(name=name, slice=at, counts=counts, reason=_TOO_FEW)
         estimate = share.estimate(0, level)
-        return _measured(name, estimate.value, estimate, counts, at, level)
+        return _measured(name, estimate.value, estimate.interval(level), counts, at)
 
     def _scores(self, k: int, tail: Slice, ctx: Context) -> tuple[list[AnyMeasurement], list[Evidence]]:
         """Shifts of one class's score: of each identity, and the largest gap."""
@@ -178,7 +180,7 @@ class Sheet:
             if estimate is None:
                 out.append(Undefined(name="score_shift", slice=slices[g], counts=counts, reason=_TOO_FEW))
             else:
-                out.append(_measured("score_shift", estimate.value, estimate, counts, slices[g], ctx.level))
+                out.append(_measured("score_shift", estimate.value, estimate.interval(ctx.level), counts, slices[g]))
             out.append(_measured("score_shift_p_value", p, None, counts, slices[g]))
         out += self._gap(scores, by_chance, at, ctx.level)
         return out, self._shown(points, lines, self.answers.classes[k])
@@ -199,7 +201,7 @@ class Sheet:
         counts = counts.model_copy(
             update={"denominator": gap.templates, "smallest": min(gap.templates, int(sizes.min()))}
         )
-        return [_measured("largest_shift_gap", gap.estimate.value, gap.estimate, counts, at, level), p]
+        return [_measured("largest_shift_gap", gap.estimate.value, gap.estimate.interval(level), counts, at), p]
 
     def _shown(
         self, points: Sequence[IntervalPoint], lines: Sequence[tuple[Cell, ...]], positive: str
@@ -218,65 +220,6 @@ class Sheet:
         )  # fmt: skip
         title = message("Scores of {positive} by who is meant: {feature}", positive=positive, feature=feature)
         return [plot, Table(title=title, columns=heads, rows=tuple(lines))]
-
-    def _pairs(self, ctx: Context) -> list[Evidence]:
-        """The twins of templates that flip whose scores lie furthest apart, one pair a template."""
-        grid, k = self.grid, self.positive[0]
-        at = np.flatnonzero(grid.flips)
-        if TEXT not in self.table.column_names or not len(at):
-            return []
-        ends = np.array([self._ends(t, k) for t in at])
-        apart = np.zeros(len(at))
-        if grid.scores is not None:
-            apart = grid.scores[at, ends[:, 0], k] - grid.scores[at, ends[:, 1], k]
-        ties = ctx.rng(f"pairs/{grid.feature}").random(len(at))
-        ranked = np.lexsort((ties, -apart))[:SHOWN]
-        chosen = [(int(at[r]), int(ends[r, 0]), int(ends[r, 1])) for r in ranked]
-        pairs = [pair for t, high, low in chosen if (pair := self._pair(t, high, low, k)) is not None]
-        if not pairs:
-            return []
-        rule = message(
-            "up to {shown} templates whose answer changes with {feature}, those first whose scores of {positive} lie furthest "
-            "apart among different answers, one pair a template, ties drawn with seed {seed}",
-            shown=SHOWN, feature=grid.feature, positive=self.answers.classes[k], seed=ctx.seed,
-        )  # fmt: skip
-        title = message("Only who is meant differs, and the answer does: {feature}", feature=grid.feature)
-        return [TextPairs(title=title, chosen_by=rule, pairs=tuple(pairs))]
-
-    def _ends(self, t: int, k: int) -> tuple[int, int]:
-        """Two identities of a template that flips with different answers: the one with the higher score first."""
-        here = np.flatnonzero(self.grid.present[t])
-        said = self.grid.answers[t]
-        pairs = [(a, b) for a in here for b in here if said[a] != said[b]]
-        if self.grid.scores is None:
-            return next(((int(a), int(b)) for a, b in pairs if said[a] == k), (int(pairs[0][0]), int(pairs[0][1])))
-        scores = self.grid.scores[t, :, k]
-        a, b = max(pairs, key=lambda pair: (scores[pair[0]] - scores[pair[1]], -pair[0], -pair[1]))
-        return int(a), int(b)
-
-    def _pair(self, t: int, high: int, low: int, k: int) -> TextPair | None:
-        grid = self.grid
-        names = ["row_id", TEXT]
-        one, other = (self.table.select(names).slice(int(grid.first[t, g]), 1).to_pylist()[0] for g in (high, low))
-        if one[TEXT] is None or other[TEXT] is None:
-            return None
-        classes = self.answers.classes
-        said = {
-            "feature": grid.feature,
-            "high": grid.identities[high],
-            "low": grid.identities[low],
-            "row": one["row_id"],
-        }
-        note = message("{feature}: {high}, then {low}; row {row}", **said)
-        if grid.scores is not None:
-            note = message(
-                "{feature}: {high}, then {low}; scores of {positive} {x} and {y}; row {row}", **said, positive=classes[k],
-                x=float(grid.scores[t, high, k]), y=float(grid.scores[t, low, k]),
-            )  # fmt: skip
-        return TextPair(
-            before=one[TEXT], after=other[TEXT], before_label=classes[grid.answers[t, high]],
-            after_label=classes[grid.answers[t, low]], note=note,
-        )  # fmt: skip
 
     def _remarks(self) -> list[Message]:
         grid, feature = self.grid, self.grid.feature
@@ -312,14 +255,17 @@ class Sheet:
         return out
 
 
-def _measured(
-    name: str, value: float, estimate: Estimate | None, counts: Counts, at: Slice, level: float | None = None
-) -> Measurement:
+def _measured(name: str, value: float, interval: Interval | None, counts: Counts, at: Slice) -> Measurement:
     definition = BY_NAME[name]
     return Measurement(
-        name=name, value=value, interval=None if estimate is None or level is None else estimate.interval(level),
-        counts=counts, unit=definition.unit, slice=at, better=definition.better,
-    )  # fmt: skip
+        name=name,
+        value=value,
+        interval=interval,
+        counts=counts,
+        unit=definition.unit,
+        slice=at,
+        better=definition.better,
+    )
 
 
 def _point(name: str, estimate: Estimate | None, n: int) -> IntervalPoint:

@@ -5,9 +5,6 @@ and the plan's are swapped, with agreement. It looks for no twins in the data; `
 from __future__ import annotations
 
 import json
-import re
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -18,8 +15,8 @@ from probes.answers import answers
 from probes.errors import ProbeError, Unavailable
 from probes.evidence import AnyMeasurement, Evidence, Message, Need, Reading, message
 from probes.fairness.counterfactual_definitions import DEFINES, METHOD
-from probes.fairness.counterfactual_reading import TEXT, Sheet, positives, undefined
-from probes.fairness.rewriting import Finding, Rewriter
+from probes.fairness.counterfactual_reading import Sheet, positives, undefined
+from probes.fairness.swap_rows import draw, find_swappable, table_of
 from probes.fairness.templates import Rows, arrange
 from probes.fairness.wordlists import LANGUAGES, WordList, attribute_names, check_terms, digest, extend, word_list
 from probes.registry import probe
@@ -27,13 +24,11 @@ from probes.registry import probe
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from fine_tune.data import AuditData
     from probes.probe import Context
     from probes.subject import Subject
 
 ID = "fairness.identity_swaps"
 FACTS = b"plumbline.identity_swaps"
-_HAN = re.compile(r"[\u3400-\u9fff]")
 
 
 @probe(
@@ -131,8 +126,9 @@ class IdentitySwaps:
             )
         whole = subject.predictions(ctx)
         meta = PredictionsMeta.of(whole)
-        found, facts = self._find(data.inputs, ctx)
-        lines = [line for name in facts["attributes"] for line in self._lines(name, found[name], data, ctx)]
+        found, facts = find_swappable(self._lists(), data.inputs, ctx)
+        facts |= {"examples": self.examples, "lexicon": self.lexicon}
+        lines = [line for name in facts["attributes"] for line in draw(found[name], data, name, self.examples, ctx)]
         asked = [line for line in lines if not line.original]
         scores = subject.predict([line.text for line in asked], ctx) if asked else np.empty((0, len(meta.classes)))
         said = decide(scores, meta) if asked else []
@@ -144,7 +140,7 @@ class IdentitySwaps:
         for line in lines:
             at = place[data.row_ids[line.row]]
             spoken.append((predicted[at], kept[at]) if line.original else next(fresh))
-        table = _table(data, lines, spoken, meta)
+        table = table_of(data, lines, spoken, meta)
         return table.replace_schema_metadata({**meta.encode(), FACTS: json.dumps(facts, ensure_ascii=False).encode()})
 
     def summarise(self, rows: pa.Table, ctx: Context) -> Reading:
@@ -178,7 +174,8 @@ class IdentitySwaps:
 
     def _sheet(self, mine: pa.Table, name: str, facts: dict[str, Any]) -> Sheet:
         every = answers(mine)
-        order = {identity: i for i, identity in enumerate(facts["attributes"][name])}
+        used = set(mine["identity"].to_pylist())
+        order = {identity: i for i, identity in enumerate(i for i in facts["attributes"][name] if i in used)}
         texts: dict[str, int] = {}
         template = np.array([texts.setdefault(row, len(texts)) for row in mine["row_id"].to_pylist()], dtype=np.int64)
         identity = np.array([order[one] for one in mine["identity"].to_pylist()], dtype=np.int64)
@@ -206,90 +203,6 @@ class IdentitySwaps:
             lists = dict.fromkeys(LANGUAGES, one)
         return {language: extend(one, self.terms, self.attributes) for language, one in lists.items()}
 
-    def _find(self, texts: Sequence[str], ctx: Context) -> tuple[dict[str, list[_Found]], dict[str, Any]]:
-        """Every text that can be rewritten, by attribute; and what was seen on the way."""
-        lists = self._lists()
-        rewriters = {language: [Rewriter(one, a) for a in one.attributes] for language, one in lists.items()}
-        identities: dict[str, list[str]] = {}
-        for one in lists.values():
-            for a in one.attributes:
-                identities[a.name] = list(dict.fromkeys((*identities.get(a.name, ()), *a.identities)))
-        found: dict[str, list[_Found]] = {name: [] for name in identities}
-        mixed: Counter[str] = Counter()
-        stuck: Counter[str] = Counter()
-        nobody = 0
-        for i, text in enumerate(ctx.progress(texts, len(texts), "looking for who is meant")):
-            seen = False
-            for rewriter in rewriters["zh" if _HAN.search(text) else "en"]:
-                finding = rewriter.find(text)
-                if not finding.spots:
-                    continue
-                seen, name = True, rewriter.attribute.name
-                if len(finding.identities) > 1:
-                    mixed[name] += 1
-                    continue
-                variants = _variants(rewriter, text, finding)
-                if len(variants) > 1:
-                    found[name].append(_Found(row=i, finding=finding, variants=variants))
-                else:
-                    stuck[name] += 1
-            nobody += not seen
-        facts = {
-            "texts": len(texts), "nobody": nobody, "attributes": identities, "mixed": dict(mixed), "stuck": dict(stuck),
-            "swappable": {name: len(many) for name, many in found.items() if many},
-            "ruled": {name: ruled for name, many in found.items() if (ruled := sum(one.finding.ruled for one in many))},
-            "examples": self.examples, "lexicon": self.lexicon,
-        }  # fmt: skip
-        return found, facts
-
-    def _lines(self, name: str, found: Sequence[_Found], data: AuditData, ctx: Context) -> Iterable[_Line]:
-        """The rows of the texts that are drawn; the order of the rows in the data does not matter."""
-        ids = data.row_ids
-        ordered = sorted(found, key=lambda one: ids[one.row])
-        if self.examples is not None and self.examples < len(ordered):
-            picked = ctx.rng(f"examples/{name}").choice(len(ordered), size=self.examples, replace=False)
-            ordered = [ordered[i] for i in np.sort(picked).tolist()]
-        for one in ordered:
-            for identity, text in one.variants.items():
-                original = text is None
-                yield _Line(
-                    row=one.row,
-                    feature=name,
-                    identity=identity,
-                    original=original,
-                    text=data.inputs[one.row] if text is None else text,
-                )
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Found:
-    """A text that can be rewritten; ``variants`` by identity, None for the one that it names as it is."""
-
-    row: int
-    finding: Finding
-    variants: Mapping[str, str | None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Line:
-    """One row of the table; ``row`` is the text's position in the data."""
-
-    row: int
-    feature: str
-    identity: str
-    original: bool
-    text: str
-
-
-def _variants(rewriter: Rewriter, text: str, finding: Finding) -> dict[str, str | None]:
-    out: dict[str, str | None] = {}
-    (own,) = finding.identities
-    for number, identity in enumerate(rewriter.attribute.identities):
-        changed = None if number == own else rewriter.rewrite(text, finding, number)
-        if number == own or changed is not None:
-            out[identity] = changed
-    return out
-
 
 def _remarks(facts: dict[str, Any]) -> list[Message]:
     """What was looked for, and what was left out."""
@@ -316,36 +229,3 @@ def _remarks(facts: dict[str, Any]) -> list[Message]:
             names = ", ".join(f"{name} {n}" for name, n in facts[key].items())
             out.append(said.model_copy(update={"params": {"names": names}}))
     return out
-
-
-def _table(
-    data: AuditData, lines: Sequence[_Line], spoken: Sequence[tuple[str, Any]], meta: PredictionsMeta
-) -> pa.Table:
-    import pyarrow as pa
-
-    from fine_tune.data import content_digest
-
-    ids, labels, string = data.row_ids, data.labels, pa.string()
-    seen: Counter[int] = Counter()
-    units = []
-    for line in lines:
-        units.append(seen[line.row])
-        seen[line.row] += 1
-    columns: list[tuple[str, pa.DataType, list[Any]]] = [
-        ("row_id", string, [ids[x.row] for x in lines]),
-        ("unit_id", pa.int32(), units),
-        ("feature", string, [x.feature for x in lines]),
-        ("identity", string, [x.identity for x in lines]),
-        ("original", pa.bool_(), [x.original for x in lines]),
-        ("label", string, [labels[x.row] for x in lines]),
-        ("prediction", string, [said for said, _ in spoken]),
-        *((SCORE + c, pa.float64(), [float(s[k]) for _, s in spoken]) for k, c in enumerate(meta.classes)),
-    ]
-    if data.clusters is not None:
-        clusters = data.clusters
-        columns.append(("cluster", string, [clusters[x.row] for x in lines]))
-    columns += [
-        (TEXT, string, [x.text for x in lines]),
-        ("content", string, [content_digest(x.text) for x in lines]),
-    ]
-    return pa.table([pa.array(v, type=t) for _, t, v in columns], names=[name for name, _, _ in columns])

@@ -103,7 +103,8 @@ def arrange(rows: Rows, answers: Answers, threshold: float | None, least: int) -
             scores = np.stack(sums, axis=1) / np.where(times, times, np.nan)[:, None]
     torn = (times > 0) & (low != high)
     classes = np.where(times > 0, low, -1)
-    classes[torn] = _settled(np.flatnonzero(torn), cell, said, scores, answers, threshold)
+    at = np.flatnonzero(torn)
+    classes[at] = _commonest(at, cell, said) if scores is None else _of_mean(scores[at], answers, threshold)
     first = np.full(size * width, -1, dtype=np.int64)
     first[cell[::-1]] = inside[::-1]
     known = answers.labels[inside] >= 0
@@ -158,21 +159,18 @@ def _extremes(group: Int, values: Int, size: int) -> tuple[Int, Int]:
     return np.where(high < 0, -1, low), high
 
 
-def _settled(cells: Int, cell: Int, said: Int, scores: Float | None, answers: Answers, threshold: float | None) -> Int:
-    """One class for cells whose rows were given several: that of the mean score, or the commonest, the first of equals."""
-    if not len(cells):
-        return np.empty(0, dtype=np.int64)
-    if scores is None:
-        votes = [np.bincount(said[cell == c], minlength=len(answers.classes)).argmax() for c in cells]
-        return np.array(votes, dtype=np.int64)
-    mean = scores[cells]
-    best = mean.argmax(axis=1)
-    if threshold is None or answers.positive is None:
-        return np.asarray(best)
-    chosen = answers.classes.index(answers.positive)
-    others = mean.copy()
-    others[:, chosen] = -np.inf
-    return np.where(mean[:, chosen] >= threshold, chosen, others.argmax(axis=1))
+def _commonest(cells: Int, cell: Int, said: Int) -> Int:
+    """The commonest class of each of ``cells``, the first of equals."""
+    return np.array([np.bincount(said[cell == c]).argmax() for c in cells], dtype=np.int64)
+
+
+def _of_mean(mean: Float, answers: Answers, threshold: float | None) -> Int:
+    """The class that mean scores (N, K) name, by the subject's own rule."""
+    from fine_tune.predictions import PredictionsMeta
+    from fine_tune.rows import decide
+
+    meta = PredictionsMeta(task="", classes=answers.classes, threshold=threshold, positive=answers.positive)
+    return np.array([answers.classes.index(name) for name in decide(mean, meta)], dtype=np.int64)
 
 
 def _units(template: Int, clusters: Int | None, size: int) -> Int | None:
