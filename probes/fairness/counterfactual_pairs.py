@@ -25,7 +25,7 @@ def worst_pairs(grid: Templates, table: pa.Table, classes: tuple[str, ...], k: i
     at = np.flatnonzero(grid.flips)
     if TEXT not in table.column_names or not len(at):
         return []
-    ends = np.array([_ends(grid, t, k) for t in at])
+    ends = np.array([_ends(grid, int(t), k) for t in at])
     apart = np.zeros(len(at))
     if grid.scores is not None:
         apart = grid.scores[at, ends[:, 0], k] - grid.scores[at, ends[:, 1], k]

@@ -134,14 +134,16 @@ class Rewriter:
         if not kinds & set(_BEFORE_A_WORD):
             return True
         leads = bool(after) and after not in self._words.closers
-        if kind == "adjective" and "noun" in kinds:
-            last = _WORD.findall(before)
-            return leads or not last or last[-1].casefold() not in self._words.determiners
-        if kind == "noun" and "adjective" in kinds:
-            return not leads
+        if {"noun", "adjective"} <= kinds and kind in ("noun", "adjective"):
+            return (kind == "noun") == (not leads and self._after_article(before))
         if kind == "possessive":
             return leads
         return not leads if kind in ("object", "absolute") else True
+
+    def _after_article(self, before: str) -> bool:
+        """Whether a noun could end here: a determiner right before, or "a" or "an" one word further back."""
+        last = [word.casefold() for word in _WORD.findall(before)[-2:]]
+        return bool(last) and (last[-1] in self._words.determiners or last[0] in ("a", "an"))
 
     def _next_word(self, text: str, at: int) -> str:
         """The word right after a place, in lower case; empty where something other than one space stands between."""

@@ -59,11 +59,15 @@ class Watched(FakeSubject):
             np.column_stack([1 - top, top]),
             ("no", "yes"),
             labels=labels.tolist(),
+            inputs=[f"{('she', 'he', 'it')[i % 3]} read text {i}" for i in range(ROWS)],
             groups={
                 "gender": rng.choice(np.array(["f", "m", "x", None]), ROWS, p=[0.4, 0.4, 0.1, 0.1]).tolist(),
                 "age": rng.choice(["old", "young"], ROWS).tolist(),
             },
-            roles={"cluster": rng.integers(0, 80, ROWS).astype(str).tolist()},
+            roles={
+                "cluster": rng.integers(0, 80, ROWS).astype(str).tolist(),
+                "counterpart": [None if i % 50 == 0 else f"t{i // 3}" for i in range(ROWS)],
+            },
         )
         self.opened = set[Need]()
         self.offers |= {Need.MEMBERS}
