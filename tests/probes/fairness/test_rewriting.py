@@ -261,3 +261,20 @@ def test_a_broken_list_names_the_place():
         )
     with pytest.raises(ProbeError, match="person"):
         read({"language": "xx", "attributes": {}, "person": []})
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_the_quick_look_misses_no_word(data):
+    language = data.draw(st.sampled_from(LANGUAGES))
+    terms = {"shirt": {"a": ["T恤", "#ab", "été"], "b": ["衬衫t", "@", "x-y"]}}
+    listed = extend(word_list(language), terms, None)
+    attribute = data.draw(st.sampled_from(listed.attributes))
+    words = [word for line in attribute.lines for word in line.words if word is not None]
+    pieces = st.sampled_from(
+        [*words, *map(str.upper, words), "x", "people", "的", "_", "1", "-", ".", "'", "\n", " ", "#", "@"]
+    )
+    text = "".join(data.draw(st.lists(pieces, max_size=8)))
+    quick, slow = (Rewriter(listed, attribute) for _ in range(2))
+    slow._may_hold = lambda _: True
+    assert quick.find(text) == slow.find(text)
