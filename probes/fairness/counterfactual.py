@@ -13,7 +13,7 @@ from fine_tune.predictions import PredictionsMeta, feature_names
 from probes.answers import answers, group_codes
 from probes.errors import ProbeError, Unavailable
 from probes.evidence import AnyMeasurement, Evidence, Message, Need, Reading, message
-from probes.fairness.counterfactual_definitions import DEFINES, METHOD
+from probes.fairness.counterfactual_definitions import DEFINES, METHOD, P_VALUES
 from probes.fairness.counterfactual_pairs import TEXT
 from probes.fairness.counterfactual_reading import Sheet, positives, undefined
 from probes.fairness.templates import Rows, arrange
@@ -41,6 +41,7 @@ ID = "fairness.counterfactual"
         message("That scores do not shift on average does not show that no single answer depends on who is meant."),
         message("Identities that no template names are not looked at."),
         message("t limits need several dozen templates where most scores lie near 0 or 1."),
+        P_VALUES,
     ),
     method=METHOD,
 )

@@ -106,3 +106,7 @@ METHOD = message(
     "low end holds for all pairs of identities at once (Bonferroni over paired t limits), and the high end is intersection-union "
     "over plain ones. Where all differences agree, limits rest on Clopper-Pearson instead."
 )
+P_VALUES = message(
+    "The p-value of one identity is against a model for which nobody's identity matters: where others shift scores far, a small shift "
+    "does not stand out by it, though its interval may show it."
+)

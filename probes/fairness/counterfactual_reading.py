@@ -137,7 +137,7 @@ class Sheet:
         whole = Counts(n=self.inputs, denominator=self.inputs, smallest=self.inputs)
         values = (
             ("templates_compared", float(size), self._counts(size)),
-            ("templates_left_out", float(lost), self._counts(size + lost, smallest=0)),
+            ("templates_left_out", float(lost), self._counts(size + lost)),
             ("coverage", self.covered / self.inputs, whole),
         )
         return [_measured(name, value, None, counts, at) for name, value, counts in values]

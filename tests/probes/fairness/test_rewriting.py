@@ -59,6 +59,9 @@ def swapped(text: str, attribute: str, to: str, language: str = "en") -> str | N
         ("She is Christian.", "religion", "Jewish", "She is Jewish."),
         ("She is an observant Christian.", "religion", "Jewish", "She is an observant Jew."),
         ("muslims and MUSLIMS", "religion", "Sikh", "sikhs and SIKHS"),
+        # What the rule of the next word gets wrong, and docs/counterfactual.md says so.
+        ("I gave her flowers.", "gender", "male", "I gave his flowers."),
+        ("a Muslim left", "religion", "Jewish", "a Jewish left"),
         # No such word for that identity.
         ("Germans", "nationality", "Chinese", None),
         ("a German teacher", "nationality", "Indian", "an Indian teacher"),
