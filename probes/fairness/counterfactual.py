@@ -13,7 +13,7 @@ from fine_tune.predictions import PredictionsMeta, feature_names
 from probes.answers import answers, group_codes
 from probes.errors import ProbeError, Unavailable
 from probes.evidence import AnyMeasurement, Evidence, Message, Need, Reading, message
-from probes.fairness.counterfactual_definitions import DEFINES, METHOD, P_VALUES
+from probes.fairness.counterfactual_definitions import DEFINES, LIMITS, METHOD
 from probes.fairness.counterfactual_pairs import TEXT
 from probes.fairness.counterfactual_reading import Sheet, positives, undefined
 from probes.fairness.templates import Rows, arrange
@@ -38,10 +38,8 @@ ID = "fairness.counterfactual"
     limits=(
         message("It shows that who is meant changes answers on these templates, and nothing of inputs unlike them."),
         message("Twins are taken to differ in nothing but who is meant; what else differs is put down to that too."),
-        message("That scores do not shift on average does not show that no single answer depends on who is meant."),
         message("Identities that no template names are not looked at."),
-        message("t limits need several dozen templates where most scores lie near 0 or 1."),
-        P_VALUES,
+        *LIMITS,
     ),
     method=METHOD,
 )

@@ -106,7 +106,14 @@ METHOD = message(
     "low end holds for all pairs of identities at once (Bonferroni over paired t limits), and the high end is intersection-union "
     "over plain ones. Where all differences agree, limits rest on Clopper-Pearson instead."
 )
-P_VALUES = message(
-    "The p-value of one identity is against a model for which nobody's identity matters: where others shift scores far, a small shift "
-    "does not stand out by it, though its interval may show it."
+LIMITS = (
+    message("That scores do not shift on average does not show that no single answer depends on who is meant."),
+    message(
+        "The p-value of one identity is against a model for which nobody's identity matters: where others shift scores far, a small "
+        "shift does not stand out by it, though its interval may show it."
+    ),
+    message(
+        "Where scores lie near 0 or 1 and few templates move at all, the interval of a shift is too narrow unless there are about "
+        "a hundred templates."
+    ),
 )

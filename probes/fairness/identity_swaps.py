@@ -14,7 +14,7 @@ from fine_tune.predictions import SCORE, PredictionsMeta
 from probes.answers import answers
 from probes.errors import ProbeError, Unavailable
 from probes.evidence import AnyMeasurement, Evidence, Message, Need, Reading, message
-from probes.fairness.counterfactual_definitions import DEFINES, METHOD, P_VALUES
+from probes.fairness.counterfactual_definitions import DEFINES, LIMITS, METHOD
 from probes.fairness.counterfactual_reading import Sheet, positives, undefined
 from probes.fairness.swap_rows import draw, find_swappable, table_of
 from probes.fairness.templates import Rows, arrange
@@ -50,8 +50,7 @@ FACTS = b"plumbline.identity_swaps"
         message(
             "Texts that name two identities of one attribute are left out; they, them and their are never swapped."
         ),
-        message("That scores do not shift on average does not show that no single answer depends on who is meant."),
-        P_VALUES,
+        *LIMITS,
     ),
     method=METHOD,
 )

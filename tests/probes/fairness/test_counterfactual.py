@@ -22,9 +22,11 @@ from probes.evidence import Measurement, TextPairs, Undefined, slice_name
 from probes.fairness.counterfactual import Counterfactual
 from probes.fairness.counterfactual_figures import chance, largest_gap, shifts
 from probes.fairness.identity_swaps import IdentitySwaps
+from probes.fairness.wordlists import digest
 from probes.fake_subject import FakeSubject
 from probes.intervals import critical, wilson
 from probes.probe import Context
+from probes.registry import source_digest
 
 DATA = os.environ.get("PLUMBLINE_DATA", "")
 HATECHECK = Path(DATA) / "hatecheck" / "test_suite_cases.csv"
@@ -352,6 +354,15 @@ def test_terms_of_the_plan_are_swapped(ctx):
     m = by_name(probe.summarise(rows, ctx))
     assert m["coverage", "feature:region"].value == 1
     assert isinstance(m["flip_rate", "feature:pet"], Undefined), "what the plan asks for is never silent"
+
+
+def test_answers_are_kept_for_the_lists_that_rewrote_the_texts(monkeypatch):
+    before = source_digest(IdentitySwaps)
+    assert IdentitySwaps.own_source == digest()
+    monkeypatch.setattr(IdentitySwaps, "own_source", "other lists")
+    source_digest.cache_clear()
+    assert source_digest(IdentitySwaps) != before
+    source_digest.cache_clear()
 
 
 def test_nothing_to_swap_is_undefined(ctx):
