@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 _NAMES = {"performance.classification": "performance"}
 # A first run should take no longer than reading its plan.
 _SLOW_FAMILIES = frozenset({"robustness", "explanation"})
+_SLOW = frozenset({"fairness.identity_swaps"})
 _SHOW_INPUTS = {"performance.examples"}  # there is no need that says so: such a probe finds out when it runs
 _ROLES = ("input", "label", "groups", "cluster", "id", "weight", "counterpart", "rationale")
 _POSITIVE = ("positive", "yes", "true", "1", "hateful", "toxic", "spam", "approve", "approved", "accept", "accepted",
@@ -200,7 +201,7 @@ def _probes(subject: Subject) -> tuple[tuple[PlannedProbe, ...], list[tuple[str,
         if why is not None:
             left_out.append((id_, str(why)))
             continue
-        if cls.info.family in _SLOW_FAMILIES:
+        if cls.info.family in _SLOW_FAMILIES or id_ in _SLOW:
             left_out.append((id_, "it asks the model many times; add it once the rest runs"))
             continue
         name = _NAMES.get(id_, id_.partition(".")[2])

@@ -32,9 +32,11 @@ from probes.probe import Context
 from probes.registry import create, discover
 
 OPTIONS: dict[str, dict[str, Any]] = {
+    "fairness.counterfactual": {"positive": "yes", "permutations": 100, "min_templates": 2},
     "fairness.groups": {"positive": "yes", "permutations": 100},
     "fairness.impact_ratio": {"positive": "yes", "sex": "gender", "race_ethnicity": "age"},
     "fairness.scores": {"positive": "yes"},
+    "fairness.identity_swaps": {"positive": "yes", "permutations": 100, "min_templates": 2},
     "explanation.attribution": {"examples": 16, "least": 3, "show": 2},
     "explanation.faithfulness": {"examples": 10, "steps": 3, "orders": 2},
     "explanation.influence": {"examples": 4, "nearest": 2},
@@ -60,11 +62,15 @@ class Watched(FakeSubject):
             np.column_stack([1 - top, top]),
             ("no", "yes"),
             labels=labels.tolist(),
+            inputs=[f"{('she', 'he', 'it')[i % 3]} read text {i}" for i in range(ROWS)],
             groups={
                 "gender": rng.choice(np.array(["f", "m", "x", None]), ROWS, p=[0.4, 0.4, 0.1, 0.1]).tolist(),
                 "age": rng.choice(["old", "young"], ROWS).tolist(),
             },
-            roles={"cluster": rng.integers(0, 80, ROWS).astype(str).tolist()},
+            roles={
+                "cluster": rng.integers(0, 80, ROWS).astype(str).tolist(),
+                "counterpart": [None if i % 50 == 0 else f"t{i // 3}" for i in range(ROWS)],
+            },
         )
         self.opened = set[Need]()
         self.offers |= {Need.MEMBERS}
