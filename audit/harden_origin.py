@@ -112,6 +112,12 @@ def twin_recipe(loaded: LoadedPlan, training: dict[str, Any], added: Added) -> R
     from fine_tune.recipe import Recipe
 
     recipe = Recipe.of(training["recipe"])
+    if recipe.reweigh or recipe.balance:
+        raise HardenError(
+            f"the run's model was trained with {'reweigh' if recipe.reweigh else 'balance'}, by groups of the training data",
+            expected="a recipe without them: the added rows would change what every group weighs",
+            fix="harden the run of a model that was trained without it",
+        )
     planned = loaded.plan.subject.recipe
     base = recipe.base if planned is None else model_place(planned.base, loaded.base_dir)
     opened = Checkpoint.open(base, trust_remote_code=recipe.trust_remote_code, architecture=True)
