@@ -74,7 +74,6 @@ class Mitigation:
         default=None, metadata={"help": "The class that counts as positive; needed unless the subject has a threshold."}
     )
     criterion: Criterion = field(
-        default="demographic_parity",
         metadata={
             "help": "What is to be equal: selection rate (demographic_parity), recall (equal_opportunity), false positive "
             "rate (predictive_equality), or recall and false positive rate (equalized_odds)."

@@ -32,7 +32,7 @@ from probes.registry import create, discover
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "fairness.groups": {"positive": "yes", "permutations": 100},
-    "fairness.mitigation": {"positive": "yes"},
+    "fairness.mitigation": {"positive": "yes", "criterion": "equalized_odds"},
     "explanation.attribution": {"examples": 16, "least": 3, "show": 2},
     "explanation.faithfulness": {"examples": 10, "steps": 3, "orders": 2},
     "explanation.influence": {"examples": 4, "nearest": 2},
