@@ -40,6 +40,12 @@ def halves(units: Int, columns: Sequence[Int], rng: np.random.Generator) -> Bool
     if not len(units):
         return np.zeros(0, dtype=bool)
     cells = np.unique(np.column_stack(columns), axis=0, return_inverse=True)[1].reshape(-1)
+    # Numbered by the first unit that has them, so that renaming groups draws the same halves.
+    earliest = np.full(int(cells.max()) + 1, len(units), dtype=np.int64)
+    np.minimum.at(earliest, cells, units)
+    number = np.empty(len(earliest), dtype=np.int64)
+    number[np.argsort(earliest, kind="stable")] = np.arange(len(earliest))
+    cells = number[cells]
     size = int(units.max()) + 1
     pairs, counts = np.unique(np.column_stack([units, cells]), axis=0, return_counts=True)
     by_count = np.lexsort((pairs[:, 1], -counts, pairs[:, 0]))
