@@ -15,7 +15,7 @@ CRITERION_WORDS: dict[Criterion, Message] = {
 }
 KIND_WORDS: dict[str, Message] = {
     "fixed": message("one threshold a group"),
-    "by_lot": message("thresholds with a lot"),
+    "by_lot": message("two thresholds a group and a lot between them"),
 }
 _SAME = message("all groups have the same rate")
 _APART = message("one group's rate is 0 and another's is 1")
