@@ -14,8 +14,8 @@ CRITERION_WORDS: dict[Criterion, Message] = {
     "equalized_odds": message("recall or false positive rate, whichever is larger"),
 }
 KIND_WORDS: dict[str, Message] = {
-    "fixed": message("one threshold a group"),
-    "by_lot": message("two thresholds a group and a lot between them"),
+    "fixed": message("one threshold a group (fixed)"),
+    "by_lot": message("two thresholds a group and a lot between them (by lot)"),
 }
 _SAME = message("all groups have the same rate")
 _APART = message("one group's rate is 0 and another's is 1")

@@ -45,7 +45,7 @@ from probes.threshold_rules import ThresholdRule
 FEWER = message("Fewer than two groups have enough labelled rows, of both labels, to fit thresholds on.")
 _NO_ROWS = message("No labelled row is left to measure on.")
 _ONE_UNIT = message("A single independent row or cluster does not tell how far differences spread.")
-_SERIES = {"present": "present model", FIXED: "one threshold a group", BY_LOT: "two thresholds a group and a lot"}
+_SERIES = {"present": "present model", FIXED: "fixed", BY_LOT: "by lot"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,14 +178,14 @@ class Sheet:
                 (*head, rule.share, _threshold(rule.threshold), 1 - rule.share, _threshold(rule.other) if other else None,
                  rule.ignore, rule.constant if rule.ignore > 0 else None)
             )  # fmt: skip
-        columns = [message("group"), message("labelled rows fitted on")]
+        columns = [message("group"), message("rows fitted on")]
         if kind == FIXED:
             columns.append(message("given the label above the score"))
         else:
             columns += [
-                message("chance of the first threshold"), message("first threshold"),
+                message("chance of the first"), message("first threshold"),
                 message("chance of the second"), message("second threshold"),
-                message("chance that the score is ignored"), message("chance of the label then"),
+                message("chance of ignoring the score"), message("of the label then"),
             ]  # fmt: skip
         title = message("Thresholds by {feature}: {kind}", feature=self._title, kind=KIND_WORDS[kind])
         return Table(title=title, columns=tuple(columns), rows=tuple(lines))

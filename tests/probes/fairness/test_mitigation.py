@@ -269,7 +269,7 @@ def test_a_planted_gap_is_closed_on_rows_that_nothing_was_fitted_on(table: Any) 
     assert (by_name["present model"][0].x, by_name["present model"][0].y) == (
         pytest.approx(present.value), pytest.approx(found["present_accuracy", "gender"].value)
     )  # fmt: skip
-    assert len(by_name["one threshold a group"]) >= 2
+    assert len(by_name["fixed"]) >= 2
     assert any("goes from" in str(r) for r in reading.remarks)
 
 
