@@ -43,7 +43,7 @@ def training_of(record: AuditRecord) -> dict[str, Any]:
     """What the run's record says of the training of its model.
 
     Raises:
-        HardenError: it was not trained by Plumbline, or hardened already.
+        HardenError: it was not trained by Plumbline, was hardened already, or goes by groups that added rows lack.
     """
     found = record.training
     if found is None:
@@ -57,6 +57,13 @@ def training_of(record: AuditRecord) -> dict[str, Any]:
             f"the subject of {record.name!r} was hardened already",
             expected="a run of the original model",
             fix="harden that run again, with more attacks in its plan",
+        )
+    by_group = [name for name in ("reweigh", "balance") if found["recipe"].get(name)]
+    if by_group:
+        raise HardenError(
+            f"the subject of {record.name!r} was trained with {by_group[0]}, by groups of its training data",
+            expected="a recipe without it: added rows would change what every group weighs, and how often it is drawn",
+            fix="harden the run of a model that was trained without it",
         )
     return found
 
@@ -112,12 +119,6 @@ def twin_recipe(loaded: LoadedPlan, training: dict[str, Any], added: Added) -> R
     from fine_tune.recipe import Recipe
 
     recipe = Recipe.of(training["recipe"])
-    if recipe.reweigh or recipe.balance:
-        raise HardenError(
-            f"the run's model was trained with {'reweigh' if recipe.reweigh else 'balance'}, by groups of the training data",
-            expected="a recipe without them: the added rows would change what every group weighs",
-            fix="harden the run of a model that was trained without it",
-        )
     planned = loaded.plan.subject.recipe
     base = recipe.base if planned is None else model_place(planned.base, loaded.base_dir)
     opened = Checkpoint.open(base, trust_remote_code=recipe.trust_remote_code, architecture=True)

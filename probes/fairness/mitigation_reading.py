@@ -185,7 +185,7 @@ class Sheet:
             columns += [
                 message("chance of the first"), message("first threshold"),
                 message("chance of the second"), message("second threshold"),
-                message("chance of ignoring the score"), message("of the label then"),
+                message("chance of ignoring the score"), message("chance of the label then"),
             ]  # fmt: skip
         title = message("Thresholds by {feature}: {kind}", feature=self._title, kind=KIND_WORDS[kind])
         return Table(title=title, columns=tuple(columns), rows=tuple(lines))
