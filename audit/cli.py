@@ -208,6 +208,38 @@ def harden(
 
 
 @app.command()
+def mitigate(
+    plan: Annotated[Path, typer.Argument(metavar="PLAN", help="A plan that trains a model and measures its groups.")],
+    *,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the models and their audits go.")],
+    by: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FEATURE", help="Sensitive feature of the training data. Repeatable: then they are crossed."
+        ),
+    ] = None,
+    balance: Annotated[
+        bool, typer.Option("--balance", help="Also train a model that sees every group equally often.")
+    ] = False,
+    device: Device = "auto",
+    cache: Annotated[Path | None, typer.Option(metavar="DIR", help="Where measured rows are kept.")] = None,
+) -> None:
+    """Train a plan's model again with its groups reweighed, and audit both on the same rows."""
+    from audit.mitigate import UNMITIGATED
+    from audit.mitigate import mitigate as train_twins
+    from audit.side_by_side import print_comparisons
+
+    done = train_twins(
+        plan, out, by=by or (), ways=("reweigh", "balance") if balance else ("reweigh",), device=device, cache=cache
+    )
+    for name in done.twins:
+        print_comparisons(done.comparisons(name), UNMITIGATED, name)
+    typer.echo(f"{UNMITIGATED}: {done.original.report}")
+    for name, result in done.twins.items():
+        typer.echo(f"{name}, compared with it: {result.report}")
+
+
+@app.command()
 def gate(
     run: Run,
     *,

@@ -220,5 +220,6 @@ def _learn(job: Job) -> tuple[Learned, TrainingRecord]:
         history=learned.history,
         processes=process_count(),
         weighting=learned.weighting,
+        balancing=learned.balancing,
         ledger=learned.ledger,
     )

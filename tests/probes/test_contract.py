@@ -37,6 +37,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "fairness.impact_ratio": {"positive": "yes", "sex": "gender", "race_ethnicity": "age"},
     "fairness.scores": {"positive": "yes"},
     "fairness.identity_swaps": {"positive": "yes", "permutations": 100, "min_templates": 2},
+    "fairness.mitigation": {"positive": "yes", "criterion": "equalized_odds"},
     "explanation.attribution": {"examples": 16, "least": 3, "show": 2},
     "explanation.faithfulness": {"examples": 10, "steps": 3, "orders": 2},
     "explanation.influence": {"examples": 4, "nearest": 2},
