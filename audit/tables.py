@@ -121,6 +121,8 @@ def print_probe(info: ProbeInfo, available: str) -> None:
     if info.method:
         out.print(str(info.method))
     out.print(f"Needs: {', '.join(info.needs) or 'nothing'}. Available here: {available}.")
+    if info.uses:
+        out.print(f"Uses where offered: {', '.join(info.uses)}.")
     if info.parameters:
         out.print("\nOptions", style="bold")
         options = [(p.name, p.type, "required" if p.required else p.default or "", p.help) for p in info.parameters]

@@ -1,4 +1,4 @@
-"""Commands that train: the demo, fine-tuning, hardening."""
+"""Commands that train: the demo, fine-tuning, hardening, mitigation."""
 
 from __future__ import annotations
 
@@ -48,9 +48,20 @@ def fine_tune(
             help="Train and audit a twin at each, such as 1,3,8,inf; inf has no guarantee. RECIPE may be a plan then.",
         ),
     ] = None,
+    released: Annotated[
+        int | None,
+        typer.Option(
+            metavar="STEP",
+            help="Private training alone: weights of this step left, and the kept state may be older, as one from a backup.",
+        ),
+    ] = None,
 ) -> None:
     """Train, and leave a checkpoint with its record."""
     unheard(context)
+    if released is not None:
+        from fine_tune.privacy.released import mark_checkpoint
+
+        mark_checkpoint(out, released)
     if frontier is not None:
         _frontier(recipe, frontier, out, device=device, resume=resume)
         return
@@ -97,6 +108,39 @@ def harden(
     typer.echo(f"Checkpoint: {done.model}")
     typer.echo(f"Original: {done.original.report}")
     typer.echo(f"Hardened, compared with it: {done.hardened.report}")
+
+
+def mitigate(
+    context: typer.Context,
+    plan: Annotated[Path, typer.Argument(metavar="PLAN", help="A plan that trains a model and measures its groups.")],
+    *,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the models and their audits go.")],
+    by: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FEATURE", help="Sensitive feature of the training data. Repeatable: then they are crossed."
+        ),
+    ] = None,
+    balance: Annotated[
+        bool, typer.Option("--balance", help="Also train a model that sees every group equally often.")
+    ] = False,
+    device: Device = "auto",
+    cache: Annotated[Path | None, typer.Option(metavar="DIR", help="Where measured rows are kept.")] = None,
+) -> None:
+    """Train a plan's model again with its groups reweighed, and audit both on the same rows."""
+    from audit.mitigate import UNMITIGATED
+    from audit.mitigate import mitigate as train_twins
+    from audit.side_by_side import print_comparisons
+
+    unheard(context)
+    done = train_twins(
+        plan, out, by=by or (), ways=("reweigh", "balance") if balance else ("reweigh",), device=device, cache=cache
+    )
+    for name in done.twins:
+        print_comparisons(done.comparisons(name), UNMITIGATED, name)
+    typer.echo(f"{UNMITIGATED}: {done.original.report}")
+    for name, result in done.twins.items():
+        typer.echo(f"{name}, compared with it: {result.report}")
 
 
 def _frontier(file: Path, epsilons: str, out: Path, *, device: str, resume: bool) -> None:
