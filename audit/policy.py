@@ -12,6 +12,7 @@ from audit.documents import Document, read_document
 from audit.errors import PolicyError, UnknownMeasure
 from audit.faults import Problem, closest
 from audit.yaml_files import refuse
+from reports.origin import Origin
 from reports.record import PlannedProbe, Policy, Rule
 
 
@@ -28,6 +29,12 @@ def load_policy(path: Path | str) -> Policy:
 def read_policy(path: Path | str) -> Document[Policy]:
     """As `load_policy`, together with the way back to the file's lines."""
     return read_document(Path(path), Policy, error=PolicyError, unique={"rules": "id"})
+
+
+def origin(document: Document[Policy]) -> Origin:
+    """The policy's file, and the line of each of its rules."""
+    rules = enumerate(document.value.rules)
+    return Origin(document.path, {rule.id: document.line(("rules", i)) for i, rule in rules})
 
 
 def check_measures(policy: Policy, planned: Sequence[PlannedProbe], document: Document[Policy] | None = None) -> None:

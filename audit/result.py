@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,14 +15,20 @@ from reports.record import AuditRecord, Verdict
 if TYPE_CHECKING:
     import pandas as pd
 
+    from reports.origin import Origin
+
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """An audit: ``record`` is what was measured, ``verdict`` what was decided, ``path`` the bundle on disk."""
+    """An audit: ``record`` is what was measured, ``verdict`` what was decided, ``path`` the bundle on disk.
+
+    ``origin`` is the file that the policy was read from, with its rules' lines; None where it came from nowhere else.
+    """
 
     record: AuditRecord
     verdict: Verdict
     path: Path
+    origin: Origin | None = None
 
     @property
     def report(self) -> Path:
@@ -88,7 +94,7 @@ class Result:
         if target.exists() and (not target.is_dir() or any(target.iterdir())):
             raise GateError(f"{target} exists and is not empty", expected="a new folder", fix="choose another one")
         shutil.copytree(self.path, target, dirs_exist_ok=True)
-        return Result(record=self.record, verdict=self.verdict, path=target)
+        return replace(self, path=target)
 
     def __repr__(self) -> str:
         reasons = " ".join(str(r) for r in self.verdict.reasons[:3])

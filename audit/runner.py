@@ -20,6 +20,7 @@ from probes.errors import Unavailable
 from probes.evidence import Message, Need, message
 from probes.probe import Context, Probe, Progress, silent
 from probes.registry import create, find, missing_requirements, source_digest
+from probes.training_data import training_rows
 from reports.bundle import BundleWriter
 from reports.record import AuditRecord, Finding, PlannedProbe, RowsRef, canonical_json
 
@@ -30,7 +31,10 @@ if TYPE_CHECKING:
     from probes.subject import Subject
 
 PREDICTIONS = "evidence/predictions.parquet"
-_EXTRAS = {"captum": "explain", "textattack": "robustness", "greenlet": "robustness", "opacus": "privacy", "ray": "ray"}
+_EXTRAS = {
+    "captum": "explain", "textattack": "robustness", "greenlet": "robustness", "opacus": "privacy", "ray": "ray", "datasketch": "quality",
+    "phonenumbers": "quality",
+}  # fmt: skip
 Announce = Callable[[str], None]
 
 
@@ -152,7 +156,14 @@ def rows_key(planned: PlannedProbe, subject: Subject, job: Job) -> str:
         job.device.partition(":")[0],
         # The record lies beside the weights and is no part of the subject's digest.
         subject.training if Need.TRAINING_RECORD in planned.info.needs else None,
+        _training_key(subject) if Need.TRAINING_DATA in planned.info.uses else None,
     )
+
+
+def _training_key(subject: Subject) -> tuple[str, bool] | str:
+    """What a probe sees that makes use of training rows where there are any."""
+    found = training_rows(subject)
+    return str(found) if isinstance(found, Message) else (found.data.digest, found.proven)
 
 
 class _Session:

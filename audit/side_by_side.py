@@ -9,9 +9,11 @@ from probes.evidence import Interval, format_number, slice_name
 from reports.record import Comparison, NoComparison
 
 
-def print_comparisons(comparisons: Sequence[Comparison | NoComparison]) -> None:
+def print_comparisons(
+    comparisons: Sequence[Comparison | NoComparison], first: str = "original", second: str = "hardened"
+) -> None:
     """A line a measure: both values, how much worse the second is with its interval, and the rows they rest on."""
-    columns = ("measure", "slice", "original", "hardened", "worse by [interval]", "rows")
+    columns = ("measure", "slice", first, second, "worse by [interval]", "rows")
     print_table(columns, [_line(c) for c in comparisons])
 
 

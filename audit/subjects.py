@@ -71,6 +71,13 @@ def open_subject(loaded: LoadedPlan, workshop: Workshop) -> Subject:
     Raises:
         InputError: data, checkpoint or recipe cannot be used; nothing has been measured yet.
     """
+    training = training_rows(loaded)
+    subject = _open(loaded, workshop, training)
+    subject.training_named = training
+    return subject
+
+
+def _open(loaded: LoadedPlan, workshop: Workshop, training: AuditData | None) -> Subject:
     from probes.subject import EndpointSubject, PredictionsSubject, subject_of
 
     spec = loaded.plan.subject
@@ -89,20 +96,21 @@ def open_subject(loaded: LoadedPlan, workshop: Workshop) -> Subject:
     checkpoint = _checkpoint(loaded, workshop)
     refuse_one_class(data, checkpoint.classes, find_task(checkpoint.task).labels(data))
     return subject_of(
-        checkpoint, data, threshold=spec.threshold, positive=spec.positive, training_data=training_rows(loaded)
+        checkpoint, data, threshold=spec.threshold, positive=spec.positive, training_data=training
     )  # fmt: skip
 
 
 def training_rows(loaded: LoadedPlan) -> AuditData | None:
     """The data that the plan says the model was trained on, read only where a probe asks for it.
 
-    The subject holds it against the training record; nothing is taken on the plan's word.
+    A subject with a training record holds it against that; where there is none, it is the plan's word, and stays `training_named`.
     """
     from probes.evidence import Need
     from probes.registry import find
 
     spec = loaded.plan.data.train
-    if spec is None or not any(Need.TRAINING_DATA in find(p.probe).info.needs for p in loaded.plan.probes.values()):
+    infos = [find(p.probe).info for p in loaded.plan.probes.values()]
+    if spec is None or not any(Need.TRAINING_DATA in (*info.needs, *info.uses) for info in infos):
         return None
     return AuditData.load(spec, base_dir=loaded.base_dir, seed=loaded.plan.seed)
 

@@ -14,6 +14,7 @@ from probes.evidence import Interval, ProbeInfo, format_number, slice_name
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from audit.api import PlannedStep
     from audit.frontier import Frontier
     from audit.power import Resolution
     from audit.steadiness import Steadiness
@@ -93,6 +94,15 @@ def print_frontier(done: Frontier) -> None:
     print_table(columns, rows, styled="outcome")
 
 
+def print_steps(steps: Sequence[PlannedStep]) -> None:
+    """A dry run: a line a step, and what is to do with the time that it took before."""
+    rows = [(s.instance, s.probe, s.status, "" if s.seconds is None else f"{s.seconds:.1f} s", s.reason) for s in steps]
+    print_table(("instance", "probe", "status", "took before", "reason"), rows)
+    known = [s.seconds for s in steps if s.seconds is not None]
+    todo = sum(s.status in ("to do", "train") for s in steps)
+    console().print(f"To do: {todo} of {len(steps)} steps; {len(known)} of them took {sum(known):.1f} s before.")
+
+
 def print_resolutions(resolutions: Sequence[Resolution]) -> None:
     """A line a check: its limit, and the true values from which a run of this size mostly passes or fails."""
     from audit.power import POWER
@@ -164,6 +174,8 @@ def print_probe(info: ProbeInfo, available: str) -> None:
     if info.method:
         out.print(str(info.method))
     out.print(f"Needs: {', '.join(info.needs) or 'nothing'}. Available here: {available}.")
+    if info.uses:
+        out.print(f"Uses where offered: {', '.join(info.uses)}.")
     if info.parameters:
         out.print("\nOptions", style="bold")
         options = [(p.name, p.type, "required" if p.required else p.default or "", p.help) for p in info.parameters]

@@ -5,6 +5,10 @@ should be believed: both are percentile bootstraps, which the gate does not use 
 Material: HateCheck's rows that are about a group (its own where PLUMBLINE_DATA is set, else of the same shape: 3,436 rows, 7
 groups) with answers drawn at random by group, and 1,000,000 rows with 5 x 6 intersections. Both sides get the same arrays of
 integer codes. fairlearn runs a fraction of the replicates on the large material; its time is scaled, and the table says so.
+
+Then what the large material costs by itself, each line in a process of its own so that its peak memory can be told: 2,000
+replicates by rows and by 50,000 clusters, and the whole reading of `fairness.groups` (rates, intervals, gaps, 2,000 random
+regroupings behind each p-value, both standard errors) with such clusters over all groups, in one group each, and without any.
 """
 
 from __future__ import annotations
@@ -12,10 +16,13 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import multiprocessing
 import os
+import resource
 import time
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,7 +31,7 @@ from typing import Any
 import numpy as np
 
 from probes.intervals import Float, Int
-from probes.resampling import draw_rates, gaps, pool_rows
+from probes.resampling import draw_rates, gaps, pool_clusters, pool_rows
 
 QUANTILES = [0.025, 0.975]
 HATECHECK = (484, 482, 484, 551, 463, 463, 509)  # rows a group, for the shape without the file
@@ -65,13 +72,19 @@ def intersections(rows: int) -> Material:
     return Material(name="5 x 6 intersections", answers=answers, features=(five, six))
 
 
+def joint(material: Material) -> tuple[Int, int]:
+    """Codes of the intersection of all features, and how many there are."""
+    codes, size = np.zeros(len(material), dtype=np.int64), 1
+    for feature in material.features:
+        width = int(feature.max()) + 1
+        codes, size = codes * width + feature, size * width
+    return codes, size
+
+
 def by_counts(material: Material, replicates: int, seed: int) -> tuple[Float, Float]:
     """Ends of each group's rate, shape (2, G), and of the gap, shape (2,)."""
-    joint, size = np.zeros(len(material), dtype=np.int64), 1
-    for codes in material.features:
-        width = int(codes.max()) + 1
-        joint, size = joint * width + codes, size * width
-    pool = pool_rows(joint, size, material.answers == 1)
+    codes, size = joint(material)
+    pool = pool_rows(codes, size, material.answers == 1)
     drawn = draw_rates(pool, replicates, np.random.default_rng(seed))
     return np.quantile(drawn, QUANTILES, axis=0), np.quantile(gaps(drawn), QUANTILES)
 
@@ -148,6 +161,67 @@ def endpoint_difference(material: Material, replicates: int, theirs: tuple[Float
     return worst
 
 
+COSTS = ("rows", "clusters", "reading", "reading_clusters_over_groups", "reading_clusters_in_groups")
+
+
+def cost(what: str, rows: int, clusters: int, replicates: int) -> tuple[float, float]:
+    """CPU seconds and peak memory in MiB of one thing on the large material; meant for a process of its own."""
+    material, rng = intersections(rows), np.random.default_rng(3)
+    cluster = rng.integers(0, clusters, rows)
+    if what == "rows":
+        work: Callable[[], Any] = partial(by_counts, material, replicates, 0)
+    elif what == "clusters":
+
+        def work() -> tuple[Float, Float]:
+            codes, size = joint(material)
+            pool = pool_clusters(codes, size, material.answers == 1, cluster)
+            drawn = draw_rates(pool, replicates, np.random.default_rng(0))
+            return np.quantile(drawn, QUANTILES, axis=0), np.quantile(gaps(drawn), QUANTILES)
+    else:
+        work = group_reader(material, None if what == "reading" else cluster, in_groups=what.endswith("in_groups"))
+    cpu, _, _ = cpu_seconds(work)
+    return cpu, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def group_reader(material: Material, cluster: Int | None, *, in_groups: bool) -> Callable[[], Any]:
+    """What reads the intersection's groups off a table of predictions, with 2,000 regroupings; the table is made at once."""
+    import pyarrow as pa
+
+    from fine_tune.predictions import PredictionsMeta
+    from probes.fairness.groups import Groups
+    from probes.probe import Context
+
+    names = pa.array(["no", "yes"])
+    features = material.features
+    if in_groups and cluster is not None:
+        # Every cluster takes the groups of its first row.
+        first = np.unique(cluster, return_index=True)
+        features = tuple(codes[first[1]][np.searchsorted(first[0], cluster)] for codes in features)
+    columns = {
+        "row_id": pa.array(np.arange(len(material))).cast(pa.string()),
+        "label": names.take(pa.array(np.random.default_rng(4).integers(0, 2, len(material)))),
+        "prediction": names.take(pa.array(material.answers)),
+    }
+    columns |= {f"group_{i}": pa.array(codes).cast(pa.string()) for i, codes in enumerate(features)}
+    if cluster is not None:
+        columns["cluster"] = pa.array(cluster).cast(pa.string())
+    meta = PredictionsMeta(task="text-classification", classes=("no", "yes"), threshold=None, positive=None)
+    table = pa.table(columns).replace_schema_metadata(meta.encode())
+    probe = Groups(positive="yes", features=(), intersections=(("0", "1"),), permutations=2000)
+    return partial(probe.summarise, table, Context(instance="groups"))
+
+
+def costs(rows: int, clusters: int, replicates: int) -> dict[str, tuple[float, float]]:
+    """Each of `COSTS` in a fresh process; prints a line for each."""
+    print(f"{rows:,} rows in 30 intersections, {clusters:,} clusters, {replicates:,} replicates or regroupings")
+    found = {}
+    for what in COSTS:
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as fresh:
+            found[what] = fresh.submit(cost, what, rows, clusters, replicates).result()
+        print(f"  {what:<32} {found[what][0]:>8.2f} CPU s {found[what][1]:>8.0f} MiB at most", flush=True)
+    return found
+
+
 def main() -> None:
     """Run and print one JSON object as the last line."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -155,6 +229,7 @@ def main() -> None:
     quick: bool = parser.parse_args().quick
     warnings.filterwarnings("ignore")
     replicates, fraction, rows, rounds = (100, 20, 20_000, 1) if quick else (1_000, 200, 1_000_000, 3)
+    alone = costs(rows, 2_000 if quick else 50_000, 200 if quick else 2_000)
     small, large = hatecheck(), intersections(rows)
     by_rows(small, 1, 0), by_counts(small, 10, 0)
     print(f"a percentile bootstrap of group rates and their gap, {replicates:,} replicates")
@@ -173,6 +248,9 @@ def main() -> None:
         "replicates": replicates,
         "fairlearn_fraction": 1 / fraction,
     }
+    spent = {f"cpu_s_{name}": round(cpu, 3) for name, (cpu, _) in alone.items()}
+    spent |= {f"peak_mib_{name}": round(peak) for name, (_, peak) in alone.items()}
+    notes |= spent
     last = {"max_endpoint_difference_in_mc_sd": round(apart, 3), **notes}
     print(json.dumps({"benchmark": "fairness_intervals", **figures, **last}))
 

@@ -9,7 +9,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from fine_tune.privacy.ledger import Ledger, Remark
+from fine_tune.privacy.facts import Remark
+from fine_tune.privacy.ledger import Ledger
 from fine_tune.privacy.settings import EXAMPLE
 from fine_tune.recipe import Recipe, TrainingRecord, Trial
 
@@ -36,6 +37,7 @@ def model_card(record: TrainingRecord) -> str:
             "## Base model\n\n" + _table(_base_rows(record)),
             "## Data\n\n" + _table(_data_rows(record)),
             "## Training\n\n" + _table(_recipe_rows(record)),
+            *_groups(record),
             "## Metrics\n\n" + _metrics(record),
             *([_trials(record)] if record.trials else []),
             *([_privacy(record.ledger)] if record.ledger is not None else []),
@@ -97,6 +99,27 @@ def _data_rows(record: TrainingRecord) -> list[tuple[str, object]]:
     if record.weighting is not None:
         rows.append(("Weighted", f"yes; worth {record.weighting.effective_rows:,.1f} equal rows"))
     return rows
+
+
+def _groups(record: TrainingRecord) -> list[str]:
+    """What rows of each group and label counted, or how often each group was drawn."""
+    out = []
+    if record.weighting is not None and record.weighting.cells:
+        lines = ["| group | label | training rows | weight of each |", "|---|---|---|---|"]
+        lines += [
+            f"| {_cell(' × '.join(c.group))} | {_cell(c.label)} | {c.rows:,} | {c.weight:.4g} |"
+            for c in record.weighting.cells
+        ]
+        head = f"Reweighed by {_plain(' × '.join(record.recipe.reweigh))}, so that label and group are independent (Kamiran and Calders, 2012)."
+        head += f" {record.weighting.ungrouped:,} rows have no group and keep the weight 1."
+        out.append("\n".join(["## Weights by group", "", head, "", *lines]))
+    if record.balancing is not None:
+        lines = ["| group | training rows | draws a pass |", "|---|---|---|"]
+        lines += [f"| {_cell(' × '.join(g.group))} | {g.rows:,} | {g.draws:,.1f} |" for g in record.balancing.groups]
+        head = f"Drawn by {_plain(' × '.join(record.balancing.features))}, every group equally often."
+        head += f" {record.balancing.ungrouped:,} rows have no group and are drawn once a pass."
+        out.append("\n".join(["## Draws by group", "", head, "", *lines]))
+    return out
 
 
 def _canary_rows(record: TrainingRecord) -> list[tuple[str, object]]:
@@ -166,6 +189,9 @@ def _privacy(ledger: Ledger) -> str:
         ("Earlier steps on the same rows that are charged", f"{sum(r.steps for r in facts.releases if r.purpose == 'tuning'):,}"),
         ("Sampling and noise", "from the operating system's entropy" if facts.secure_rng else "from the recipe's seed"),
     ]  # fmt: skip
+    again = sum(r.steps for r in facts.releases if r.purpose == "resumed training")
+    if again:
+        rows.append(("Steps of a released checkpoint that were taken once more, charged both times", f"{again:,}"))
     if ledger.epsilon is None:
         head = "Trained with noise, and **no epsilon can be stated**:\n\n" + _lines(ledger.refusals)
     else:

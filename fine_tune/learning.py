@@ -17,9 +17,9 @@ from fine_tune.methods import finish, prepare, with_dropout
 from fine_tune.privacy.ledger import Ledger
 from fine_tune.processes import is_main, process_count, wait_for_all
 from fine_tune.quiet import quiet_transformers
-from fine_tune.recipe import HistoryPoint, Recipe, WeightNote
+from fine_tune.recipe import BalanceNote, HistoryPoint, Recipe, WeightNote
 from fine_tune.resume import ResumeFolder
-from fine_tune.splits import Split, row_weights
+from fine_tune.splits import Split, balanced_draws, row_weights
 from fine_tune.tasks import Task, Trainable
 
 
@@ -53,7 +53,7 @@ class Learned:
         made: what the task gave; its processor belongs beside the weights.
         trained, total: weights that could move, and all of them.
         steps: optimiser steps taken.
-        best_step, final_loss, validation_loss, history, weighting, ledger: as in `fine_tune.recipe.TrainingRecord`.
+        best_step, final_loss, validation_loss, history, weighting, balancing, ledger: as in `fine_tune.recipe.TrainingRecord`.
     """
 
     model: Any
@@ -66,6 +66,7 @@ class Learned:
     validation_loss: float | None = None
     history: tuple[HistoryPoint, ...] = ()
     weighting: WeightNote | None = None
+    balancing: BalanceNote | None = None
     ledger: Ledger | None = None
 
 
@@ -85,9 +86,11 @@ def train_openly(job: Job) -> Learned:
     from fine_tune.trainer import OwnLoss, SteadyTrainer, collate_weights, with_weights
 
     recipe, split = job.recipe, job.split
+    # Before the model is opened, so that a feature that is not there is said at once.
+    weighting = row_weights(job.taught, split.training, recipe)
+    draws = balanced_draws(job.data, split.training, recipe)
     set_seed(recipe.seed)
     made, examples = materials(job)
-    weighting = row_weights(job.taught, split.training, recipe)
     training = [examples[i] for i in split.training]
     if weighting is not None:
         training = with_weights(training, weighting[0])
@@ -116,6 +119,7 @@ def train_openly(job: Job) -> Learned:
         )
         trainer.remove_callback(PrinterCallback)
         trainer.on_order = states.on_order
+        trainer.draws = draws
         # A loss is the mean over a piece of a batch, so the Trainer must divide by the number of pieces. It would not
         # if the model claimed to do that itself, and with transformers 5 some claim so and do not.
         trainer.model_accepts_loss_kwargs = False
@@ -149,6 +153,7 @@ def train_openly(job: Job) -> Learned:
         validation_loss=best.loss if best is not None else (validated[-1] if validated else None),
         history=history,
         weighting=None if weighting is None else weighting[1],
+        balancing=None if draws is None else draws.note(recipe.balance),
     )
 
 

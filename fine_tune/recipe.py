@@ -74,6 +74,11 @@ class Recipe(_Closed):
             or a number for each class.
         sample_weights: count each row as much as the data's ``weight`` role says, where it has that role. The product
             with the class weights is scaled to a mean of one over the training rows.
+        reweigh: sensitive features of the training data; crossed, if several. Each row also counts P(g) P(y) / P(g, y), for its
+            group g and label y, so that label and group are independent among the training rows (Kamiran and Calders,
+            2012). Multiplied with the class and sample weights; shares count the latter. A row without a group counts 1.
+        balance: sensitive features, crossed if several: in each pass every group is drawn equally often, rows of small
+            groups several times. A pass stays as long as it was. Not beside ``reweigh``.
         max_length: tokens an input is cut to; the model's own limit if None.
         holdout: share of the rows, drawn at random one by one, that is kept away from training and validation, so
             that membership tests have rows that the model has never seen.
@@ -116,6 +121,8 @@ class Recipe(_Closed):
     label_smoothing: float = Field(default=0, ge=0, lt=1)
     class_weights: Literal["balanced"] | dict[str, Annotated[float, Field(gt=0)]] | None = None
     sample_weights: bool = True
+    reweigh: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    balance: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     max_length: int | None = Field(default=None, ge=2)
     holdout: float = Field(default=0, ge=0, lt=1)
     canaries: int = Field(default=0, ge=0)
@@ -150,6 +157,13 @@ class Recipe(_Closed):
             raise ValueError(
                 f"a batch of {self.batch_size} rows cannot be split into {self.gradient_accumulation} equal pieces;"
                 " gradient_accumulation must divide batch_size"
+            )
+        for named in (self.reweigh, self.balance):
+            if len(set(named)) < len(named):
+                raise ValueError(f"{', '.join(named)} names a feature twice")
+        if self.reweigh and self.balance:
+            raise ValueError(
+                "reweigh beside balance would weigh by shares that the draws no longer have; give one of them"
             )
         if 0 < self.canaries < FEWEST:
             raise ValueError(f"{self.canaries} canaries could not show anything; give 0, or at least {FEWEST}")
@@ -267,6 +281,15 @@ class HistoryPoint(_Closed):
     validation_loss: float | None = None
 
 
+class GroupCell(_Closed):
+    """The training rows of one group with one label: how many, and what reweighing made each count."""
+
+    group: tuple[str, ...]
+    label: str
+    rows: int
+    weight: float
+
+
 class WeightNote(_Closed):
     """How rows were weighted.
 
@@ -274,11 +297,31 @@ class WeightNote(_Closed):
         classes: weight of a row by its class, before scaling; empty where classes counted alike.
         by_row: the data's ``weight`` role counted.
         effective_rows: Kish's effective sample size, (sum of weights)^2 / sum of squares.
+        cells: of reweighing, before scaling; empty without it.
+        ungrouped: rows that reweighing left at 1, because they have no group.
     """
 
     classes: dict[str, float] = Field(default_factory=dict)
     by_row: bool
     effective_rows: float
+    cells: tuple[GroupCell, ...] = ()
+    ungrouped: int = 0
+
+
+class GroupDraws(_Closed):
+    """One group under `Recipe.balance`: its training rows, and how often they are drawn in a pass on average."""
+
+    group: tuple[str, ...]
+    rows: int
+    draws: float
+
+
+class BalanceNote(_Closed):
+    """How rows were drawn by group; ``ungrouped`` rows have no group and are drawn once a pass."""
+
+    features: tuple[str, ...]
+    groups: tuple[GroupDraws, ...]
+    ungrouped: int
 
 
 class Trial(_Closed):
@@ -314,6 +357,7 @@ class TrainingRecord(_Closed):
         history: losses along the way.
         processes: how many trained together.
         weighting: how rows were weighted; None where all counted alike.
+        balancing: how rows were drawn by group; None where each was drawn once a pass.
         trials: every combination of a search, in order.
         kept_trial: which of them, from 0, these weights are; the record's other figures are that trial's.
         ledger: what may be said of the training's privacy; None where it was not private. A private record holds no
@@ -344,6 +388,7 @@ class TrainingRecord(_Closed):
     history: tuple[HistoryPoint, ...] = ()
     processes: int = 1
     weighting: WeightNote | None = None
+    balancing: BalanceNote | None = None
     trials: tuple[Trial, ...] = ()
     kept_trial: int | None = None
     ledger: Ledger | None = None

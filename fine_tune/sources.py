@@ -309,6 +309,6 @@ def _only_split(columns: Columns, split: str, path: Path) -> Columns:
 
 
 def first_line(error: BaseException) -> str:
-    """What an error of another library says, in one line, with its type."""
-    text = str(error).strip()
-    return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
+    """What an error of another library says, in one line, with its type; lines of stars, as NLTK frames its errors, say nothing."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip("* \t")]
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

@@ -13,7 +13,8 @@ import numpy as np
 from fine_tune.canaries import Canary, draw_canaries, taught
 from fine_tune.data import AuditData
 from fine_tune.errors import DataError, RecipeError
-from fine_tune.recipe import Recipe, WeightNote
+from fine_tune.group_balance import BalancedDraws, group_rows, reweighing
+from fine_tune.recipe import GroupCell, Recipe, WeightNote
 
 # Keeps the draw of the held-out rows apart from the validation split's, which uses the bare seed.
 _HOLDOUT_STREAM = 1
@@ -109,16 +110,23 @@ def row_weights(data: AuditData, rows: Sequence[int], recipe: Recipe) -> tuple[l
 
     Raises:
         RecipeError: ``class_weights`` does not name the classes.
-        DataError: every row has the weight zero.
+        DataError: every row has the weight zero, or reweighing cannot be done.
     """
     labels = [str(data.labels[i]) for i in rows]
     by_class = _class_weights(labels, data.task_labels, recipe)
     own = data.weights if recipe.sample_weights else None
-    if not by_class and own is None:
+    if not by_class and own is None and not recipe.reweigh:
         return None
     raw = np.array([by_class.get(label, 1.0) for label in labels], dtype=np.float64)
-    if own is not None:
-        raw *= np.array([own[i] for i in rows], dtype=np.float64)
+    counted = np.ones(len(rows)) if own is None else np.array([own[i] for i in rows], dtype=np.float64)
+    raw *= counted
+    cells: tuple[GroupCell, ...] = ()
+    ungrouped = 0
+    if recipe.reweigh and raw.any():
+        grouped = group_rows(data, rows, recipe.reweigh, "reweigh")
+        factors, cells = reweighing(grouped, labels, counted)
+        ungrouped = grouped.ungrouped
+        raw *= factors
     total = float(raw.sum())
     if total <= 0:
         raise DataError(
@@ -126,8 +134,21 @@ def row_weights(data: AuditData, rows: Sequence[int], recipe: Recipe) -> tuple[l
             fix="correct the weight column, or set sample_weights: false",
         )  # fmt: skip
     effective = total**2 / float((raw**2).sum())
-    note = WeightNote(classes=by_class, by_row=own is not None, effective_rows=effective)
+    note = WeightNote(
+        classes=by_class, by_row=own is not None, effective_rows=effective, cells=cells, ungrouped=ungrouped
+    )
     return (raw * (len(raw) / total)).tolist(), note
+
+
+def balanced_draws(data: AuditData, rows: Sequence[int], recipe: Recipe) -> BalancedDraws | None:
+    """How the training ``rows`` are drawn under `Recipe.balance`; None where each is drawn once a pass.
+
+    Raises:
+        DataError: a feature is none of the data's, or the rows are all of one group.
+    """
+    if not recipe.balance:
+        return None
+    return BalancedDraws(grouped=group_rows(data, rows, recipe.balance, "balance"))
 
 
 def _class_weights(labels: Sequence[str], classes: tuple[str, ...], recipe: Recipe) -> dict[str, float]:

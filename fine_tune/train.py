@@ -18,6 +18,7 @@ from fine_tune.ensemble import ENSEMBLE, Ensemble, EnsembleRequest, train_member
 from fine_tune.errors import DivergenceError, RecipeError
 from fine_tune.learning import Job, Learned, train_openly
 from fine_tune.privacy.options import check_options
+from fine_tune.privacy.released import mark_released
 from fine_tune.processes import is_main, process_count, wait_for_all
 from fine_tune.quiet import quiet_transformers
 from fine_tune.recipe import DataNote, Recipe, TrainingRecord, ids_digest
@@ -162,6 +163,9 @@ def _train_into(out: Path, job: Job, *, resume: bool) -> None:
                     learned.model.to("cpu").save_pretrained(folder)
                     learned.made.processor.save_pretrained(folder)
                 write_record(record, folder)
+                if job.recipe.privacy is not None and job.states.newest() is not None:
+                    # Before the folder gets its name: a kill right after may leave states of the noise that it carries.
+                    mark_released(job.states.path, record.steps)
         keep = False
     except RecipeError:
         keep = False
@@ -216,5 +220,6 @@ def _learn(job: Job) -> tuple[Learned, TrainingRecord]:
         history=learned.history,
         processes=process_count(),
         weighting=learned.weighting,
+        balancing=learned.balancing,
         ledger=learned.ledger,
     )

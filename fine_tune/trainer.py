@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import Trainer
 
+from fine_tune.group_balance import BalancedDraws
 from fine_tune.resume import WEIGHTS
 
 ROW_WEIGHT = "row_weight"
@@ -50,6 +51,21 @@ class Order(torch.utils.data.Sampler[int]):
         return iter(self._inner)
 
 
+class DrawnRows(torch.utils.data.Sampler[int]):
+    """The passes of `Recipe.balance`; each takes its seed from the generator, or from torch's own where that is None."""
+
+    def __init__(self, draws: BalancedDraws) -> None:
+        self._draws = draws
+        self.generator: torch.Generator | None = None
+
+    def __len__(self) -> int:
+        return len(self._draws)
+
+    def __iter__(self) -> Iterator[int]:
+        seed = int(torch.empty((), dtype=torch.int64).random_(generator=self.generator).item())
+        return iter(self._draws.order(seed))
+
+
 @dataclass(frozen=True, kw_only=True)
 class OwnLoss:
     """Cross-entropy with row weights and label smoothing, the mean over the units of a batch.
@@ -80,9 +96,10 @@ class SteadyTrainer(Trainer):  # type: ignore[misc]
 
     own_loss: OwnLoss | None = None
     order: Order | None = None
+    draws: BalancedDraws | None = None
 
     def _get_train_sampler(self, *given: Any) -> Any:
-        inner = super()._get_train_sampler(*given)
+        inner = super()._get_train_sampler(*given) if self.draws is None else DrawnRows(self.draws)
         self.order = Order(inner, self.args.seed, self.args.world_size)
         if self.on_order is not None:
             self.on_order(self.order)

@@ -115,6 +115,7 @@ class AskedSubject(ABC):
     offers: frozenset[Need]
     details: dict[str, str | int | float]
     training: dict[str, Any] | None
+    training_named: AuditData | None = None
     files: dict[str, str]
 
     def __init__(

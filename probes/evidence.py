@@ -434,7 +434,8 @@ class Parameter(Plain):
 class ProbeInfo(Plain):
     """What a probe asks, measures and cannot say. A copy travels in every finding.
 
-    ``tasks`` names the tasks that it is made for, by their Hugging Face names; empty where it is made for any.
+    ``uses`` names what it makes use of where that is offered, and does without where it is not. ``tasks`` names the tasks that it
+    is made for, by their Hugging Face names; empty where it is made for any.
     """
 
     id: str
@@ -442,6 +443,7 @@ class ProbeInfo(Plain):
     defines: tuple[MeasureDefinition, ...]
     limits: tuple[Message, ...] = ()
     needs: tuple[Need, ...] = ()
+    uses: tuple[Need, ...] = ()
     parameters: tuple[Parameter, ...] = ()
     method: Message | None = None
     requires: tuple[str, ...] = ()

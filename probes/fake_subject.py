@@ -77,6 +77,7 @@ class FakeSubject:
         self.digest = subject_digest(source, self.task, self.classes, threshold, positive)
         self.details: dict[str, str | int | float] = {}
         self.training: dict[str, Any] | None = None
+        self.training_named: AuditData | None = None
         self.files: dict[str, str] = {}
         self.asked = 0
 

@@ -121,6 +121,7 @@ class PredictionsSubject:
         self.threshold, self.positive = threshold, positive
         self.offers = frozenset({Need.PREDICTIONS} | data_needs(data))
         self.training: dict[str, Any] | None = None
+        self.training_named: AuditData | None = None
         self.files: dict[str, str] = {}
         self.details: dict[str, str | int | float] = {"scores": "none" if scores is None else "one a class"}
         table = single_unit_rows(data, said, scores, self._meta)

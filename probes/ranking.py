@@ -28,15 +28,7 @@ def roc_auc(scores: Float, positive: Bool, level: float, clusters: Int | None = 
     Raises:
         ValueError: one of the two kinds of row is missing.
     """
-    m, n = int(positive.sum()), int((~positive).sum())
-    if not m or not n:
-        raise ValueError("a ROC curve needs positive and negative rows")
-    above, below = scores[positive], scores[~positive]
-    ranks = np.empty(m + n)
-    ranks[positive] = stats.rankdata(above)
-    ranks[~positive] = stats.rankdata(below)
-    places = (stats.rankdata(scores) - ranks) / np.where(positive, n, m)
-    places[~positive] = 1 - places[~positive]
+    places = placements(scores, positive)
     area = float(places[positive].mean())
     rest = places - area
     variance = _share_of(rest[positive]) + _share_of(rest[~positive])
@@ -46,8 +38,28 @@ def roc_auc(scores: Float, positive: Bool, level: float, clusters: Int | None = 
         if units < len(scores):
             variance = max(variance, _clustered(rest, positive, clusters))
             freedom, params = units - 1.0, {"clusters": units}
-    low, high = _logit_limits(area, variance, float(critical(tail_of(level), freedom)))
+    low, high = logit_limits(area, variance, float(critical(tail_of(level), freedom)))
     return Estimate(value=area, low=low, high=high, method="DeLong, logit scale", params=params)
+
+
+def placements(scores: Float, positive: Bool) -> Float:
+    """For each row the share of rows of the other kind that it is ranked rightly against, ties counting half; shape (n,).
+
+    The mean over the positive rows is the area under the curve, and so is the mean over the others. The area's sampling
+    error is, to first order, the mean deviation over either kind, added (Hanley and Hajian-Tilaki 1997).
+
+    Raises:
+        ValueError: one of the two kinds of row is missing.
+    """
+    m, n = int(positive.sum()), int((~positive).sum())
+    if not m or not n:
+        raise ValueError("a ROC curve needs positive and negative rows")
+    ranks = np.empty(m + n)
+    ranks[positive] = stats.rankdata(scores[positive])
+    ranks[~positive] = stats.rankdata(scores[~positive])
+    places: Float = (stats.rankdata(scores) - ranks) / np.where(positive, n, m)
+    places[~positive] = 1 - places[~positive]
+    return places
 
 
 def _share_of(rest: Float) -> float:
@@ -74,7 +86,8 @@ def _spread(units: int) -> float:
     return units / max(units - 1, 1)
 
 
-def _logit_limits(area: float, variance: float, crit: float) -> tuple[float, float]:
+def logit_limits(area: float, variance: float, crit: float) -> tuple[float, float]:
+    """Limits of a figure in (0, 1), symmetric on the logit scale; the figure itself where it shows no variation."""
     if variance <= 0 or area <= 0 or area >= 1:
         return area, area
     centre = np.log(area / (1 - area))

@@ -7,7 +7,7 @@ turn into `Undefined`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -71,6 +71,10 @@ class Proportions:
             pooled_design_effect=self.pooled_design_effect,
         )
 
+    def complement(self) -> Proportions:
+        """The share of the rest: misses instead of hits, with the same design effects."""
+        return replace(self, successes=self.denominators - self.successes)
+
     def params(self, group: int) -> dict[str, Scalar]:
         """What a reader needs to repeat one group's interval."""
         if self.clusters is None:
@@ -110,29 +114,108 @@ def count(groups: Int, size: int, success: Bool, clusters: Int | None = None) ->
         success: whether each row counts in the numerator.
         clusters: cluster of each row, codes >= 0, or None where rows are independent.
     """
+    if clusters is not None:
+        return count_cells(groups, size, success, clusters).proportions()
     inside = groups >= 0
     groups, success = groups[inside], success[inside]
-    denominators = np.bincount(groups, minlength=size)
-    successes = np.bincount(groups[success], minlength=size)
-    if clusters is None:
-        return independent(successes, denominators)
-    cell_rows, cell_hits, cell_group = _cells(groups, size, success, clusters[inside])
-    return _clustered(successes, denominators, cell_rows, cell_hits, cell_group)
+    return independent(np.bincount(groups[success], minlength=size), np.bincount(groups, minlength=size))
 
 
-def _cells(groups: Int, size: int, success: Bool, clusters: Int) -> tuple[Float, Float, Int]:
-    """Rows, hits and group of every non-empty pair of group and cluster."""
+@dataclass(frozen=True, kw_only=True)
+class Cells:
+    """One proportion for each of G groups before its clusters are summed: one entry a non-empty pair of both.
+
+    Attributes:
+        rows, hits: denominator and numerator of each cell, shape (M,).
+        group: of each cell, in [0, G), ascending; shape (M,).
+        cluster: of each cell, any codes >= 0; shape (M,).
+        size: G.
+    """
+
+    rows: Int
+    hits: Int
+    group: Int
+    cluster: Int
+    size: int
+
+    def select(self, index: Int) -> Cells:
+        """The cells of some groups, which are numbered anew in the order of ``index`` (ascending)."""
+        place = np.full(self.size, -1, dtype=np.int64)
+        place[index] = np.arange(len(index))
+        kept = place[self.group] >= 0
+        return Cells(
+            rows=self.rows[kept],
+            hits=self.hits[kept],
+            group=place[self.group[kept]],
+            cluster=self.cluster[kept],
+            size=len(index),
+        )
+
+    def complement(self) -> Cells:
+        """Misses instead of hits."""
+        return replace(self, hits=self.rows - self.hits)
+
+    def merged(self) -> Cells:
+        """All groups as one."""
+        _, at = np.unique(self.cluster, return_inverse=True)
+        rows, hits = (np.bincount(at, weights=w).astype(np.int64) for w in (self.rows, self.hits))
+        return Cells(
+            rows=rows, hits=hits, group=np.zeros(len(rows), dtype=np.int64), cluster=np.arange(len(rows)), size=1
+        )
+
+    def proportions(self) -> Proportions:
+        """The proportions with their design effects."""
+        rows, hits = self.rows.astype(float), self.hits.astype(float)
+        denominators = np.bincount(self.group, weights=rows, minlength=self.size).astype(np.int64)
+        successes = np.bincount(self.group, weights=hits, minlength=self.size).astype(np.int64)
+        return _clustered(successes, denominators, rows, hits, self.group)
+
+
+def count_cells(groups: Int, size: int, success: Bool, clusters: Int) -> Cells:
+    """Count rows into cells of group and cluster; arguments as of `count`."""
+    inside = groups >= 0
+    groups, success, clusters = groups[inside], success[inside], clusters[inside]
     width = int(clusters.max()) + 1 if len(clusters) else 1
     key = groups.astype(np.int64) * width + clusters
     if size * width <= _DENSE:
         rows = np.bincount(key, minlength=size * width)
         hits = np.bincount(key[success], minlength=size * width)
         kept = np.flatnonzero(rows)
-        return rows[kept].astype(float), hits[kept].astype(float), kept // width
-    kept, position = np.unique(key, return_inverse=True)
-    rows = np.bincount(position, minlength=len(kept))
-    hits = np.bincount(position[success], minlength=len(kept))
-    return rows.astype(float), hits.astype(float), kept // width
+        rows, hits = rows[kept], hits[kept]
+    else:
+        kept, position = np.unique(key, return_inverse=True)
+        rows = np.bincount(position, minlength=len(kept))
+        hits = np.bincount(position[success], minlength=len(kept))
+    return Cells(rows=rows, hits=hits, group=kept // width, cluster=kept % width, size=size)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rate:
+    """One proportion for each of G groups, with the cells that it was counted from where rows have clusters, else None."""
+
+    proportions: Proportions
+    cells: Cells | None
+
+    def __len__(self) -> int:
+        return len(self.proportions)
+
+    def select(self, index: Int) -> Rate:
+        """The rate of some groups, in ascending order."""
+        cells = None if self.cells is None else self.cells.select(index)
+        return Rate(proportions=self.proportions.select(index), cells=cells)
+
+    def complement(self) -> Rate:
+        """The share of the rest."""
+        cells = None if self.cells is None else self.cells.complement()
+        return Rate(proportions=self.proportions.complement(), cells=cells)
+
+
+def count_rate(groups: Int, size: int, success: Bool, clusters: Int | None) -> Rate:
+    """Count rows into a rate; arguments as of `count`."""
+    if clusters is None:
+        return Rate(proportions=count(groups, size, success), cells=None)
+    cells = count_cells(groups, size, success, clusters)
+    return Rate(proportions=cells.proportions(), cells=cells)
 
 
 def _clustered(successes: Int, denominators: Int, rows: Float, hits: Float, group: Int) -> Proportions:

@@ -41,6 +41,7 @@ def probe(
     id_: str,
     *,
     needs: Iterable[Need] = (),
+    uses: Iterable[Need] = (),
     defines: Iterable[MeasureDefinition] = (),
     limits: Iterable[Message] = (),
     method: Message | None = None,
@@ -52,6 +53,7 @@ def probe(
     Args:
         id_: ``family.name`` in lower case.
         needs: what the subject and its data must offer; an unmet need makes the finding not applicable.
+        uses: what it makes use of where it is offered; figures that rest on it are Undefined where it is not.
         defines: every measure that `summarise` may return.
         limits: what would make the answer wrong, or what it does not cover.
         method: how it was measured, in a sentence.
@@ -84,6 +86,7 @@ def probe(
             defines=tuple(defines),
             limits=tuple(limits),
             needs=tuple(sorted(needs)),
+            uses=tuple(sorted(uses)),
             parameters=_parameters(cls),
             method=method,
             requires=tuple(requires),

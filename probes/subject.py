@@ -33,6 +33,7 @@ __all__ = [
     "EnsembleSubject",
     "EstimatorSubject",
     "FakeSubject",
+    "GeneratingSubject",
     "LoadedModel",
     "ModelSubject",
     "PipelineSubject",
@@ -58,6 +59,7 @@ class Subject(Protocol):
         offers: the needs that this subject and its data can serve.
         details: further facts for the report.
         training: what its training record says, without the row ids; None where it was trained elsewhere.
+        training_named: the rows that the plan names as its training data, on the plan's word; None where it names none.
         files: sha256 of each file that decides its answers, by name; empty where there are none.
     """
 
@@ -72,6 +74,7 @@ class Subject(Protocol):
     offers: frozenset[Need]
     details: dict[str, str | int | float]
     training: dict[str, Any] | None
+    training_named: AuditData | None
     files: dict[str, str]
 
     def predictions(self, ctx: Context) -> pa.Table:
@@ -92,3 +95,22 @@ class SubjectOfMembers(Subject, Protocol):
 
     @property
     def members(self) -> Mapping[str, Subject]: ...
+
+
+class GeneratingSubject(Subject, Protocol):
+    """A subject that goes on with text. Only with `Need.GENERATE`; of the kinds above none offers it yet.
+
+    What it is asked is the text as it stands: decoding is greedy, and no chat template is put around a prefix.
+    """
+
+    def log_likelihoods(self, prefixes: Sequence[str], texts: Sequence[str], ctx: Context) -> npt.NDArray[np.float64]:
+        """log P(text | prefix), natural, summed over the tokens of each text; finite, shape (len(texts),).
+
+        Prefix and text are tokenised as one string, and a token that holds the border counts to the text.
+        """
+        ...
+
+    def completions(self, prefixes: Sequence[str], characters: int, ctx: Context) -> list[str]:
+        """The likeliest continuation of each prefix, without the prefix: at least so many characters, or fewer where the model
+        ends before."""
+        ...

@@ -81,6 +81,7 @@ class TwinsSubject:
         self.offers = frozenset({Need.PREDICTIONS, Need.TWINS} | (reference.offers & {Need.LABELS, Need.GROUPS}))
         self.details: dict[str, str | int | float] = {"answers_as": f"the twin at epsilon {names[-1]}"}
         self.details |= {f"epsilon {twin.name}": twin.subject.digest for twin in self.twins}
+        self.training_named = reference.training_named
         self.training: dict[str, Any] | None = {twin.name: _training(twin) for twin in self.twins}
         self.files = {
             f"epsilon {twin.name}/{path}": sha for twin in self.twins for path, sha in twin.subject.files.items()

@@ -1,7 +1,8 @@
 """The verdict as JUnit XML, for a CI server's test view. Adds no time stamps and no test that was not a check or a probe.
 
-A test is red exactly where the policy blocks: an advisory check, or an inconclusive one under a policy that only warns,
-passes with its ruling in ``system-out``.
+A test is red exactly where the exit code is: a fail or a blocking inconclusive is a ``failure`` (of that type), an error an
+``error``, a waived check ``skipped`` with its reason. What stops nothing (advisory, only warned of, not enforced) passes
+with its ruling in ``system-out``.
 """
 
 from __future__ import annotations
@@ -9,9 +10,9 @@ from __future__ import annotations
 import re
 from xml.etree import ElementTree as Xml
 
-from reports.decision import headline
 from reports.instances import probe_views
-from reports.record import AuditRecord, Policy, Ruling, Verdict
+from reports.record import AuditRecord, Ruling, Verdict
+from reports.standing import STOPS, standing, told_as, unexplained
 from reports.wording import visible
 
 _ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -23,11 +24,11 @@ def junit(record: AuditRecord, verdict: Verdict) -> str:
     checks = Xml.SubElement(root, "testsuite", name="checks")
     _properties(checks, record, verdict)
     for ruling in verdict.rulings:
-        _check(checks, ruling, verdict.policy)
-    if verdict.exit_code != 0 and not any(case.find(t) is not None for case in checks for t in ("failure", "error")):
+        _check(checks, ruling, verdict)
+    whole = unexplained(record, verdict)
+    if whole is not None:
         case = Xml.SubElement(checks, "testcase", classname="verdict", name="verdict")
-        reason = " ".join(str(r) for r in verdict.reasons) or str(headline(record, verdict))
-        _outcome(case, "error", verdict.outcome, reason)
+        _outcome(case, "error", verdict.outcome, whole)
     probes = Xml.SubElement(root, "testsuite", name="probes")
     for view in probe_views(record):
         case = Xml.SubElement(probes, "testcase", classname=_text(view.info.id), name=_text(view.instance))
@@ -60,19 +61,18 @@ def _properties(suite: Xml.Element, record: AuditRecord, verdict: Verdict) -> No
         Xml.SubElement(properties, "property", name=name, value=_text(value))
 
 
-def _check(suite: Xml.Element, ruling: Ruling, policy: Policy | None) -> None:
-    rule, reason = ruling.check.rule, str(ruling.reason)
-    case = Xml.SubElement(suite, "testcase", classname=_text(rule.measure), name=_text(ruling.check.name))
-    warns = policy is not None and policy.defaults.on_inconclusive == "warn"
-    if ruling.outcome == "waived":
+def _check(suite: Xml.Element, ruling: Ruling, verdict: Verdict) -> None:
+    reason = str(ruling.reason)
+    case = Xml.SubElement(suite, "testcase", classname=_text(ruling.check.rule.measure), name=_text(ruling.check.name))
+    stands = standing(ruling, verdict)
+    if stands == "excused":
         _outcome(case, "skipped", "waived", reason)
-    elif ruling.outcome == "pass" or rule.severity == "advisory" or (ruling.outcome == "inconclusive" and warns):
-        word = ruling.outcome if rule.severity == "blocking" else f"advisory {ruling.outcome}"
-        Xml.SubElement(case, "system-out").text = _text(f"{word}: {reason}")
-    elif ruling.outcome == "error":
+    elif stands == "errored":
         _outcome(case, "error", "error", reason)
-    else:
+    elif stands in STOPS:
         _outcome(case, "failure", ruling.outcome, reason)
+    else:
+        Xml.SubElement(case, "system-out").text = _text(f"{told_as(ruling, verdict)}: {reason}")
 
 
 def _outcome(case: Xml.Element, tag: str, kind: str, reason: str) -> None:

@@ -45,6 +45,7 @@ PLANTED: tuple[Defect, ...] = (
             "groups:equal_opportunity_difference",
             "groups:demographic_parity_difference",
             "groups:impact_ratio",
+            "mitigation:present_gap",
         ),
         rules=("gender-equal-opportunity", "gender-selection", "gender-four-fifths"),
         features=("gender",),

@@ -11,7 +11,8 @@ from pathlib import Path
 from fine_tune.checkpoint import Checkpoint
 from fine_tune.errors import CheckpointError, RecipeError
 from fine_tune.learning import Job
-from fine_tune.privacy.ledger import Ledger, Release, Standing
+from fine_tune.privacy.facts import Release, Standing
+from fine_tune.privacy.ledger import Ledger
 from fine_tune.privacy.settings import Privacy
 from fine_tune.recipe import TrainingRecord
 

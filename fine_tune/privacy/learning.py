@@ -19,6 +19,8 @@ from fine_tune.processes import join_processes, process_count, wait_for_all
 from fine_tune.quiet import quiet_transformers
 from fine_tune.recipe import HistoryPoint
 
+# What shares out weights over processes, by the variable that accelerate sets for it; FSDP of either version.
+_SHARDING = {"ACCELERATE_USE_FSDP": "FSDP", "ACCELERATE_USE_DEEPSPEED": "DeepSpeed"}
 LIBRARIES = ("opacus", "torch", "transformers", "peft", "numpy", "scipy")
 
 
@@ -91,12 +93,13 @@ def _refuse_surroundings() -> None:
             expected="the extra `privacy`",
             fix="pip install 'plumbline[privacy]'",
         )
-    if os.environ.get("ACCELERATE_USE_FSDP", "").lower() in {"1", "true"}:
-        raise RecipeError(
-            "private training does not run under FSDP: a row's gradient is clipped by its norm over all weights, and here each"
-            " process would hold some of them",
-            expected="one whole model a process", fix="start the processes with torchrun, without FSDP",
-        )  # fmt: skip
+    for name, called in _SHARDING.items():
+        if os.environ.get(name, "").lower() in {"1", "true"}:
+            raise RecipeError(
+                f"private training does not run under {called}: a row's gradient is clipped by its norm over all weights, and here"
+                " each process would hold some of them",
+                expected="one whole model a process", fix=f"start the processes with torchrun, without {called}",
+            )  # fmt: skip
 
 
 def _own_device(device: str) -> str:

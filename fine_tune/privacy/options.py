@@ -57,6 +57,20 @@ OPTIONS: tuple[Option, ...] = (
         instead="set sample_weights: false, or leave the weight role out; it stops only where the data has that role",
     ),
     Option(
+        name="reweigh",
+        meaning="refused",
+        why="the weights are counts of the protected rows' labels by group, which no noise hides",
+        instead="leave it out, and look at every group's recall in the report",
+        used=lambda r: bool(r.reweigh),
+    ),
+    Option(
+        name="balance",
+        meaning="refused",
+        why="a row of a small group would be drawn more often than by the rate that epsilon is computed from",
+        instead="leave it out; batches are drawn by Poisson sampling at one rate for all",
+        used=lambda r: bool(r.balance),
+    ),
+    Option(
         name="label_smoothing",
         meaning="free",
         why="a row's own loss changes by a constant rule; clipping bounds it as before",

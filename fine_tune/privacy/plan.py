@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fine_tune.arguments import DEFAULT_EPOCHS
 from fine_tune.errors import RecipeError
 from fine_tune.privacy.accounting import noise_for
-from fine_tune.privacy.ledger import Release
+from fine_tune.privacy.facts import Release
 from fine_tune.privacy.sampling import UnitRows
 from fine_tune.privacy.settings import Privacy
 from fine_tune.recipe import Recipe

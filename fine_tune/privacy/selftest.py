@@ -4,9 +4,8 @@ does not start, so that no epsilon is ever printed for an unchecked model.
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -15,56 +14,13 @@ from torch import Tensor, nn
 from fine_tune.errors import RecipeError
 from fine_tune.privacy.clipping import ChangedInputsError, Clipper
 from fine_tune.privacy.meeting import module_where_rows_meet
+from fine_tune.privacy.reference import Losses, Wanted, moved, references
 from fine_tune.sources import first_line
 
 # Of a weight's largest entry. Entries that are that small beside the largest of all weights are rounding.
 TOLERANCE = 1e-4
 _ROUNDING = 5e-6
 ROWS = 4
-# How far weights are moved for the second comparison, at least and as a share of their size.
-_LEAST, _SHARE = 0.02, 0.1
-
-Losses = Callable[[dict[str, Any]], Tensor]
-
-
-def reference_sums(
-    parameters: dict[str, nn.Parameter],
-    batches: Iterable[dict[str, Any]],
-    losses: Losses,
-    bound: float,
-) -> tuple[dict[str, Tensor], list[float]]:
-    """Clipped sums the slow and obvious way: one row, one backward pass, one norm over everything.
-
-    Args:
-        parameters: what is trained, by name; the model is in evaluation mode, so that nothing is random.
-        batches: each of one row.
-        losses: from a batch to one loss a row.
-        bound: the clipping norm.
-
-    Returns:
-        The sums by name, and each row's norm before clipping.
-
-    Raises:
-        RecipeError: the model has no gradients.
-    """
-    sums = {name: torch.zeros_like(p, dtype=torch.float32) for name, p in parameters.items()}
-    norms = []
-    for batch in batches:
-        try:
-            made = torch.autograd.grad(losses(batch).sum(), list(parameters.values()), allow_unused=True)
-        except RuntimeError as error:
-            raise RecipeError(
-                f"the model gives no gradients of rows taken one at a time: {first_line(error)}",
-                expected="a model that can be trained, with or without privacy", fix="use another base or method",
-            ) from error  # fmt: skip
-        grads = [
-            torch.zeros_like(p) if g is None else g.float() for g, p in zip(made, parameters.values(), strict=True)
-        ]
-        norm = float(torch.sqrt(sum((g.square().sum() for g in grads), torch.zeros((), device=grads[0].device))))
-        norms.append(norm)
-        for name, g in zip(parameters, grads, strict=True):
-            sums[name] += g * min(1.0, bound / (norm + 1e-6))
-    return sums, norms
 
 
 def self_test(
@@ -105,7 +61,7 @@ def self_test(
         if any(p.requires_grad for p in module.parameters(recurse=False)) or hasattr(module, "parametrizations"):
             module.training = True
     try:
-        wanted, elsewhere = _references(trained, [collate([e]) for e in examples], losses, bound)
+        wanted, elsewhere = references(trained, [collate([e]) for e in examples], losses, bound)
         clipper = make()
         try:
             _same_weights(trained, clipper)
@@ -113,7 +69,7 @@ def self_test(
             batch = collate(examples)
             _compare(model, clipper, wanted, batch, losses)
             clipper.bound = elsewhere.bound
-            with _moved(trained):
+            with moved(trained):
                 _compare(model, clipper, elsewhere, batch, losses)
         except BaseException:
             clipper.close()
@@ -125,51 +81,33 @@ def self_test(
             module.training = mode
 
 
-class _Wanted:
-    """The reference at some weights: clipped sums, norms, the bound that they were clipped to, and the largest entry of any
-    contribution. Contributions of opposite labels cancel; what rounding leaves is small beside them, not beside their sum.
+def refuse_beyond_bound(clipper: Clipper, rows: Iterable[dict[str, Any]], losses: Losses) -> None:
+    """In bfloat16 sums cannot equal the reference, but what a row contributes must still be within its bound.
+
+    Args:
+        clipper: its bound is restored, and nothing is left in its sums.
+        rows: batches of one row.
+        losses: from a batch to one loss a row, as in training.
+
+    Raises:
+        RecipeError: a contribution is larger than the norm that it was clipped to.
     """
-
-    def __init__(
-        self, trained: dict[str, nn.Parameter], rows: list[dict[str, Any]], losses: Losses, bound: float
-    ) -> None:
-        self.bound = bound
-        _, self.norms = reference_sums(trained, rows, losses, bound)
-        # A bound below every norm makes a row that escapes clipping visible, whatever the bound in use.
-        self.bound = min([bound, *(0.5 * norm for norm in self.norms if norm > 0)])
-        self.sums = {name: torch.zeros_like(p, dtype=torch.float32) for name, p in trained.items()}
-        self.sizes = dict.fromkeys(trained, 0.0)
-        for row in rows:
-            alone, _ = reference_sums(trained, [row], losses, self.bound)
-            for name, total in alone.items():
-                self.sums[name] += total
-                self.sizes[name] = max(self.sizes[name], float(total.abs().max()) if total.numel() else 0.0)
-
-
-def _references(
-    trained: dict[str, nn.Parameter], rows: list[dict[str, Any]], losses: Losses, bound: float
-) -> tuple[_Wanted, _Wanted]:
-    """At the weights as they are, and at moved ones; both before a clipper takes the flags of the weights away."""
-    as_they_are = _Wanted(trained, rows, losses, bound)
-    with _moved(trained):
-        return as_they_are, _Wanted(trained, rows, losses, bound)
-
-
-@contextlib.contextmanager
-def _moved(trained: dict[str, nn.Parameter]) -> Iterator[None]:
-    """The same small change of every trained weight each time; put back at the end, to the bit."""
-    kept = {name: p.detach().clone() for name, p in trained.items()}
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for p in trained.values():
-            far = max(_LEAST, _SHARE * float(p.float().square().mean().sqrt())) if p.numel() else 0.0
-            p.add_((far * torch.randn(p.shape, generator=generator)).to(device=p.device, dtype=p.dtype))
-    try:
-        yield
-    finally:
-        with torch.no_grad():
-            for name, p in trained.items():
-                p.copy_(kept[name])
+    whole = clipper.bound
+    for row in rows:
+        norm = float(clipper.backward(losses(row))[0])
+        clipper.take()
+        if not norm > 0:
+            continue
+        clipper.bound = 0.5 * norm
+        clipper.backward(losses(row))
+        left = math.sqrt(sum(float(total.double().square().sum()) for total in clipper.take().values()))
+        # Dropout makes the second norm another one, maybe below the bound; above it can't be.
+        if not left <= clipper.bound * (1 + TOLERANCE):
+            raise RecipeError(
+                f"in bf16 a contribution of norm {left:.6g} was left of one clipped to {clipper.bound:.6g}",
+                expected="none above the bound", fix="precision: fp32, or another privacy.gradients",
+            )  # fmt: skip
+    clipper.bound = whole
 
 
 def _same_weights(trained: dict[str, nn.Parameter], clipper: Clipper) -> None:
@@ -183,7 +121,7 @@ def _same_weights(trained: dict[str, nn.Parameter], clipper: Clipper) -> None:
         )  # fmt: skip
 
 
-def _compare(model: nn.Module, clipper: Clipper, wanted: _Wanted, batch: dict[str, Any], losses: Losses) -> None:
+def _compare(model: nn.Module, clipper: Clipper, wanted: Wanted, batch: dict[str, Any], losses: Losses) -> None:
     try:
         seen = clipper.backward(_forward(model, clipper, batch, losses))
     except ChangedInputsError:
@@ -237,7 +175,7 @@ def _forward(model: nn.Module, clipper: Clipper, batch: dict[str, Any], losses: 
             handle.remove()
 
 
-def _wrong_sum(model: nn.Module, mode: str, wanted: _Wanted, sums: dict[str, Tensor]) -> RecipeError | None:
+def _wrong_sum(model: nn.Module, mode: str, wanted: Wanted, sums: dict[str, Tensor]) -> RecipeError | None:
     """What is said of the weight that is furthest off, if one is too far off."""
     scale = max(wanted.sizes.values(), default=0.0) or 1.0
     furthest, name, worst = 0.0, "", 0.0

@@ -12,11 +12,13 @@ import torch
 
 from fine_tune.errors import RecipeError
 from fine_tune.privacy.accounting import Phase
+from fine_tune.privacy.released import Released, released
 from fine_tune.resume import COMPLETE, ResumeFolder
 
 STATE = "private.pt"
 # The generators' states can give the noise away, so nobody but the owner may look.
 _OWNER_ONLY = 0o700
+_FORMAT = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +28,8 @@ class State:
     Attributes:
         steps, empty: taken so far, and of these without a unit.
         history: what was charged for them.
+        stream: which stream of noise its steps to come would go on with, see `fine_tune.privacy.released`.
+        again: steps of earlier streams that a released checkpoint holds and that were, or will be, taken once more; charged too.
         sampling: state of the generator that draws units.
         tensors: weights, optimizer, schedule and the noise generator's state, as torch saves them.
     """
@@ -33,6 +37,8 @@ class State:
     steps: int
     empty: int
     history: tuple[Phase, ...]
+    stream: int
+    again: int
     sampling: dict[str, Any]
     tensors: dict[str, Any]
 
@@ -46,18 +52,23 @@ class PrivateStates:
     """
 
     def __init__(self, folder: ResumeFolder, plan: dict[str, Any]) -> None:
-        self._folder, self._plan = folder, plan
+        self._folder, self._plan = folder, {**plan, "format": _FORMAT}
 
     def keep(self, state: State) -> None:
         """Write a state, and remove the older ones once it is whole."""
         place = self._folder.path / f"checkpoint-{state.steps}"
         place.mkdir(parents=True, exist_ok=True)
         place.chmod(_OWNER_ONLY)
-        torch.save(state.tensors, place / STATE)
+        fresh = place / f"{STATE}.part"
+        torch.save(state.tensors, fresh)
+        fresh.replace(place / STATE)
         history = [[p.noise_multiplier, p.sampling_rate, p.steps] for p in state.history]
         self._folder.complete(
             place,
-            {"plan": self._plan, "steps": state.steps, "empty": state.empty, "history": history, "sampling": state.sampling},
+            {
+                "plan": self._plan, "steps": state.steps, "empty": state.empty, "history": history, "stream": state.stream,
+                "again": state.again, "sampling": state.sampling,
+            },
         )  # fmt: skip
 
     def newest(self) -> State | None:
@@ -88,9 +99,15 @@ class PrivateStates:
             steps=steps,
             empty=int(note["empty"]),
             history=history,
+            stream=int(note["stream"]),
+            again=int(note["again"]),
             sampling=note["sampling"],
             tensors=torch.load(place / STATE, map_location="cpu", weights_only=True),
         )
+
+    def released(self) -> Released | None:
+        """The checkpoint that left though states are kept, or None; see `fine_tune.privacy.released.released`."""
+        return released(self._folder.path)
 
 
 def refuse_other_states(folder: ResumeFolder) -> None:

@@ -4,41 +4,35 @@ It shares tasks, recipe, progress and resume folder with the other training, and
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import importlib.metadata
-import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from opacus.accountants import create_accountant
-from opacus.optimizers.optimizer_fast_gradient_clipping import DPOptimizerFastGradientClipping
 from torch import Tensor, nn
 
 from fine_tune import resume
 from fine_tune.errors import DivergenceError, RecipeError
-from fine_tune.privacy.accounting import Phase
 from fine_tune.privacy.clipping import Clipper, make_clipper, prepare_model
-from fine_tune.privacy.ledger import Facts, Release
+from fine_tune.privacy.facts import Facts, Release
 from fine_tune.privacy.losses import RowLosses
 from fine_tune.privacy.noise import Streams, seed_of
+from fine_tune.privacy.optimizing import NoisyOptimizer
 from fine_tune.privacy.plan import Plan
+from fine_tune.privacy.released import Released
 from fine_tune.privacy.sampling import PoissonSampler, sampling_of
-from fine_tune.privacy.selftest import ROWS, TOLERANCE, self_test
+from fine_tune.privacy.selftest import ROWS, refuse_beyond_bound, self_test
 from fine_tune.privacy.states import PrivateStates, State
 from fine_tune.processes import is_main, main_says, process_count, process_rank, wait_for_all
 from fine_tune.recipe import Recipe
 from fine_tune.resume import ResumeFolder
-from fine_tune.sources import first_line
 from fine_tune.trainer import moving, put_back
 
 __all__ = ["Material", "Plan", "PrivateTraining"]
-
-_NO_DECAY_BELOW = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,10 +78,9 @@ class PrivateTraining:
         self._model.train()
         prepare_model(self._model, plan.privacy.batch_norm)
         self._clipper = self._tested()
-        self._optimizer, self._inner, self._schedule = self._optimizers()
-        device, secret = material.device, plan.privacy.secure_rng
-        self._streams = Streams.secret(device) if secret else Streams.repeatable(material.key, device)
-        self._optimizer.generator = self._streams.noise
+        self._stream, self._again = 0, 0
+        self._streams = self._chance()
+        self._optimizer = NoisyOptimizer(self._clipper, recipe, plan, self._streams.noise)
         self._sampler = PoissonSampler(plan.units, plan.batch, self._streams.drawing)
         self._states = PrivateStates(states, self._written_plan())
         self._steps, self._empty, self._finite = 0, 0, True
@@ -113,7 +106,7 @@ class PrivateTraining:
             while self._steps < self._plan.steps:
                 self._step()
                 watch(self._steps)
-                self._keep_state()
+                self._keep_due_state()
         finally:
             self._clipper.close()
         return self._facts()
@@ -161,19 +154,7 @@ class PrivateTraining:
                 f"the gradients of step {self._steps + 1} are not finite, so clipping bounds nothing",
                 expected="finite gradients", fix=f"lower learning_rate, which was {self._recipe.rate}",
             )  # fmt: skip
-        parameters = self._clipper.parameters
-        # Opacus looks for parameters that ask for gradients; without the flag a step would be taken without noise.
-        with self._flagged():
-            for name, p in parameters.items():
-                p.grad = sums[name].to(p.dtype)
-            self._optimizer.step()
-            missed = [name for name, p in parameters.items() if not hasattr(p.summed_grad, "_processed")]
-            if missed:
-                raise RecipeError(
-                    f"no noise was added to {', '.join(missed[:3])}", expected="noise on every trained weight"
-                )
-            self._schedule.step()
-            self._optimizer.zero_grad(set_to_none=True)
+        self._optimizer.release(sums)
 
     def _all_finite(self) -> bool:
         """Whether every process saw finite gradients alone, so that all of them stop together."""
@@ -184,18 +165,6 @@ class PrivateTraining:
         said = torch.tensor([int(self._finite)], device=self._material.device)
         dist.all_reduce(said, op=dist.ReduceOp.MIN)
         return bool(said.item())
-
-    @contextlib.contextmanager
-    def _flagged(self) -> Iterator[None]:
-        """The trained weights ask for gradients inside the block, as book-keeping forbids them outside."""
-        before = {p: p.requires_grad for p in self._clipper.parameters.values()}
-        for p in before:
-            p.requires_grad_(True)
-        try:
-            yield
-        finally:
-            for p, flag in before.items():
-                p.requires_grad_(flag)
 
     def _batch(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
         made = self._material.collate(examples)
@@ -213,61 +182,8 @@ class PrivateTraining:
 
         clipper = self_test(self._model, make, self._batch, examples, self._losses.exact, bound=privacy.max_grad_norm)
         if self._recipe.precision == "bf16":
-            self._bounds(clipper, examples)
+            refuse_beyond_bound(clipper, [self._batch([example]) for example in examples], self._losses.mixed)
         return clipper
-
-    def _bounds(self, clipper: Clipper, examples: list[dict[str, Any]]) -> None:
-        """In bfloat16 sums cannot equal the reference, but what a row contributes must still be within its bound.
-
-        Raises:
-            RecipeError: a contribution is larger than the norm that it was clipped to.
-        """
-        whole = clipper.bound
-        for example in examples:
-            norm = float(clipper.backward(self._losses.mixed(self._batch([example])))[0])
-            clipper.take()
-            if not norm > 0:
-                continue
-            clipper.bound = 0.5 * norm
-            clipper.backward(self._losses.mixed(self._batch([example])))
-            left = math.sqrt(sum(float(total.double().square().sum()) for total in clipper.take().values()))
-            # Dropout makes the second norm another one, maybe below the bound; above it can't be.
-            if not left <= clipper.bound * (1 + TOLERANCE):
-                raise RecipeError(
-                    f"in bf16 a contribution of norm {left:.6g} was left of one clipped to {clipper.bound:.6g}",
-                    expected="none above the bound", fix="precision: fp32, or another privacy.gradients",
-                )  # fmt: skip
-        clipper.bound = whole
-
-    def _optimizers(self) -> tuple[Any, torch.optim.Optimizer, Any]:
-        from transformers import get_scheduler
-
-        recipe, plan, parameters = self._recipe, self._plan, list(self._clipper.parameters.values())
-        with self._flagged():
-            heavy = [p for p in parameters if p.dim() >= _NO_DECAY_BELOW]
-            light = [p for p in parameters if p.dim() < _NO_DECAY_BELOW]
-            groups = [{"params": heavy, "weight_decay": recipe.weight_decay}, {"params": light, "weight_decay": 0.0}]
-            inner = torch.optim.AdamW([g for g in groups if g["params"]], lr=recipe.rate)
-            try:
-                schedule = get_scheduler(
-                    recipe.schedule, inner, round(recipe.warmup_ratio * plan.steps), plan.steps,
-                    scheduler_specific_kwargs=dict(recipe.schedule_options) or None,
-                )  # fmt: skip
-            except (TypeError, ValueError, AttributeError) as error:
-                raise RecipeError(
-                    f"the schedule {recipe.schedule} cannot be made: {first_line(error)}",
-                    expected="the options that transformers gives this schedule", fix="add or correct schedule_options",
-                ) from error  # fmt: skip
-            # The sums come clipped and without gradients a row; Opacus adds the noise and divides by the expected batch.
-            private = DPOptimizerFastGradientClipping(
-                inner, noise_multiplier=plan.noise_multiplier, max_grad_norm=plan.privacy.max_grad_norm,
-                expected_batch_size=plan.batch, loss_reduction="mean",
-            )  # fmt: skip
-            if {id(p) for p in private.params} != {id(p) for p in parameters}:
-                raise RecipeError("the optimizer holds other weights than are clipped", expected="exactly the same")
-        self._accountant = create_accountant(plan.privacy.accountant)
-        private.attach_step_hook(self._accountant.get_optimizer_hook_fn(plan.rate))
-        return private, inner, schedule
 
     def _facts(self) -> Facts:
         plan, privacy = self._plan, self._plan.privacy
@@ -276,65 +192,95 @@ class PrivateTraining:
             sampling=sampling_of(self._sampler), sampling_rate=plan.rate, max_grad_norm=privacy.max_grad_norm,
             noise_multiplier=plan.noise_multiplier, delta=privacy.delta, accountant=privacy.accountant,
             planned_steps=plan.steps, taken_steps=self._steps, empty_steps=self._empty,
-            releases=(
-                *plan.earlier,
-                *(
-                    Release(
-                        purpose="training", noise_multiplier=p.noise_multiplier, sampling_rate=p.sampling_rate, steps=p.steps
-                    )
-                    for p in self._charged()
-                ),
-            ),
+            releases=(*plan.earlier, *self._releases()),
             finite=self._finite, self_tested=True, gradients=self._clipper.mode, secure_rng=privacy.secure_rng,
             target_epsilon=privacy.epsilon,
         )  # fmt: skip
 
-    def _keep_state(self) -> None:
+    def _releases(self) -> list[Release]:
+        """What this training charges: its steps, and those that a released checkpoint holds and that were taken once more."""
+        out = [
+            Release(
+                purpose="training", noise_multiplier=p.noise_multiplier, sampling_rate=p.sampling_rate, steps=p.steps
+            )
+            for p in self._optimizer.charged()
+        ]
+        if self._again:
+            plan = self._plan
+            out.append(
+                Release(
+                    purpose="resumed training", noise_multiplier=plan.noise_multiplier, sampling_rate=plan.rate, steps=self._again
+                )
+            )  # fmt: skip
+        return out
+
+    def _chance(self) -> Streams:
+        """The generators of the current stream."""
+        device, key = self._material.device, self._material.key
+        if self._plan.privacy.secure_rng:
+            return Streams.secret(device)
+        return Streams.repeatable(f"{key}\0{self._stream}" if self._stream else key, device)
+
+    def _keep_due_state(self) -> None:
         """Write a state between two steps, when one is due; nothing of it is ever part of a checkpoint."""
         due = time.monotonic() - self._saved >= resume.SAVE_SECONDS and self._steps < self._plan.steps
-        if not main_says(due, self._material.device):
-            return
+        if main_says(due, self._material.device):
+            self._keep_state()
+
+    def _keep_state(self) -> None:
         if is_main():
-            with self._flagged():
+            with self._optimizer.flagged():
                 weights = moving(self._model)
-            tensors = {
-                "weights": weights,
-                "optimizer": self._inner.state_dict(),
-                "schedule": self._schedule.state_dict(),
-                "noise": self._streams.noise.get_state(),
-            }
+            tensors = {"weights": weights, "noise": self._streams.noise.get_state(), **self._optimizer.state()}
             self._states.keep(
                 State(
-                    steps=self._steps, empty=self._empty, history=tuple(self._charged()), sampling=self._sampler.state(),
-                    tensors=tensors,
+                    steps=self._steps, empty=self._empty, history=self._optimizer.charged(), stream=self._stream,
+                    again=self._again, sampling=self._sampler.state(), tensors=tensors,
                 )
             )  # fmt: skip
         wait_for_all()
         self._saved = time.monotonic()
 
     def _take_up(self) -> None:
-        """Go on from the newest whole state.
+        """Go on from the newest whole state: with the noise that it would have had, or, where a checkpoint that carries some of
+        that noise was released, with fresh noise.
 
         Raises:
             RecipeError: it is of another plan, or its accounts do not add up.
         """
-        state = self._states.newest()
+        state, gone = self._states.newest(), self._states.released()
         wait_for_all()
         if state is None:
             return
         put_back(self._model, state.tensors["weights"])
-        self._inner.load_state_dict(state.tensors["optimizer"])
-        self._schedule.load_state_dict(state.tensors["schedule"])
+        self._optimizer.take_up(state.tensors, state.history)
+        self._steps, self._empty, self._stream, self._again = state.steps, state.empty, state.stream, state.again
+        if gone is not None and gone.stream == state.stream and gone.steps > state.steps:
+            self._begin_stream(gone)
+            return
         self._streams.noise.set_state(state.tensors["noise"])
         self._sampler.take_up(state.sampling)
-        self._steps, self._empty = state.steps, state.empty
-        self._accountant.history = [(p.noise_multiplier, p.sampling_rate, p.steps) for p in state.history]
 
-    def _charged(self) -> list[Phase]:
-        return [
-            Phase(noise_multiplier=noise, sampling_rate=rate, steps=steps)
-            for noise, rate, steps in self._accountant.history
-        ]
+    def _begin_stream(self, gone: Released) -> None:
+        """Draw units and noise anew, and charge the released steps beside those that take their place.
+
+        Both are drawn anew: on the same units, two noises are not the two subsampled mechanisms that accountants compose.
+
+        Raises:
+            RecipeError: more steps were released than were planned.
+        """
+        if gone.steps > self._plan.steps:
+            raise RecipeError(
+                f"a checkpoint of step {gone.steps} is said to be released, and {self._plan.steps} steps are planned",
+                expected="a step of this training",
+            )
+        self._stream += 1
+        self._again += gone.steps - self._steps
+        self._streams = self._chance()
+        self._optimizer.draw_from(self._streams.noise)
+        self._sampler = PoissonSampler(self._plan.units, self._plan.batch, self._streams.drawing)
+        # At once, so that no state of the released stream is left to go on from.
+        self._keep_state()
 
     def _written_plan(self) -> dict[str, Any]:
         plan, privacy = self._plan, self._plan.privacy

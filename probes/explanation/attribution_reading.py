@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import stats
 
+from probes.bounded_means import bounded_mean
 from probes.evidence import (
     AnyMeasurement,
     Axis,
@@ -31,7 +32,6 @@ from probes.evidence import (
     message,
 )
 from probes.explanation.attribution_definitions import DEFINES
-from probes.explanation.bounded_means import bounded_mean
 from probes.explanation.material import Facts
 from probes.explanation.unit_means import REGIONS, Pushing, median_estimate, pushes
 from probes.intervals import Estimate, Int

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from probes.bounded_means import bounded_mean
 from probes.evidence import CurvePoint, Series
-from probes.explanation.bounded_means import bounded_mean
 from probes.explanation.erasure import ONLY, WITHOUT, mean_by
 from probes.intervals import Estimate, Float, Int
 

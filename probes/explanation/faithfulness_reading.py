@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from probes.bounded_means import bounded_mean
 from probes.evidence import (
     AnyMeasurement,
     Axis,
@@ -28,7 +29,6 @@ from probes.evidence import (
     Undefined,
     message,
 )
-from probes.explanation.bounded_means import bounded_mean
 from probes.explanation.erasure import ONLY, WITHOUT
 from probes.explanation.erasure_figures import BASELINE, ERASED, Figures, figures
 from probes.explanation.material import Facts

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from probes.bounded_means import bounded_mean
 from probes.errors import ProbeError
 from probes.evidence import (
     AnyMeasurement,
@@ -23,7 +24,6 @@ from probes.evidence import (
     Undefined,
     message,
 )
-from probes.explanation.bounded_means import bounded_mean
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from probes.bounded_means import bounded_mean
 from probes.evidence import (
     AnyMeasurement,
     Axis,
@@ -28,7 +29,6 @@ from probes.evidence import (
     message,
 )
 from probes.explanation.agreement import average_precision, by_chance, iou_f1, token_f1, top
-from probes.explanation.bounded_means import bounded_mean
 from probes.intervals import Estimate, Float, Int
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from probes.bounded_means import bounded_mean
 from probes.evidence import (
     AnyMeasurement,
     Axis,
@@ -30,7 +31,6 @@ from probes.evidence import (
     Undefined,
     message,
 )
-from probes.explanation.bounded_means import bounded_mean
 from probes.explanation.erasure_figures import cluster_codes
 from probes.explanation.material import Facts
 from probes.intervals import Estimate, Float, Int

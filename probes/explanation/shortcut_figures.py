@@ -11,7 +11,7 @@ import numpy as np
 
 from fine_tune.predictions import PredictionsMeta
 from fine_tune.rows import decide
-from probes.explanation.bounded_means import bounded_mean
+from probes.bounded_means import bounded_mean
 from probes.explanation.flip_tests import Labelled, Push, excess_push, sign_flip_p
 from probes.explanation.shortcut_rows import CONTROL, OTHER, SWAP, TERM, TEXT, WORD
 from probes.intervals import Bool, Estimate, Float, Int

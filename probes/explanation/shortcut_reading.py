@@ -25,9 +25,9 @@ from probes.evidence import (
 )
 from probes.explanation.shortcut_figures import Asked, SwapFigures, TermFigures, WordFigures
 from probes.explanation.shortcut_rows import WORD
-from probes.explanation.terms import bounded
 from probes.intervals import Estimate
 from probes.reasons import naming
+from probes.terms import bounded
 
 SHOWN = 10
 EXAMPLES = 4

@@ -5,9 +5,10 @@ another. It decides nothing about a model, and it knows no grammar: a swapped te
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+from probes.terms import bounded, in_capitals
 
 OWN_SHARE = 0.05
 OWN_RATIO = 2.0
@@ -67,7 +68,7 @@ def swap(text: str, found: Found, other: Term) -> tuple[str, tuple[tuple[int, in
     """The text with every place of a term taken by another, in the capitals of the first, and the new places."""
     out, spans, end, length = [], [], 0, 0
     for start, stop in found.spans:
-        kept, put = text[end:start], _in_capitals(other.text, text[start:stop])
+        kept, put = text[end:start], in_capitals(other.text, text[start:stop])
         out += [kept, put]
         length += len(kept)
         spans.append((length, length + len(put)))
@@ -103,16 +104,3 @@ def group_terms(texts: Sequence[str], groups: Mapping[str, Sequence[str | None]]
 def units_in(spans: Sequence[tuple[int, int]], places: Sequence[tuple[int, int]]) -> list[int]:
     """Positions of the units whose characters overlap one of ``places``."""
     return [i for i, (a, b) in enumerate(spans) if any(a < stop and start < b for start, stop in places)]
-
-
-def bounded(term: str) -> str:
-    """A pattern for the term as a whole word; scripts that write no spaces have no such bounds."""
-    before = "" if unicodedata.category(term[:1] or " ") == "Lo" else r"(?<!\w)"
-    after = "" if unicodedata.category(term[-1:] or " ") == "Lo" else r"(?!\w)"
-    return f"{before}{re.escape(term)}{after}"
-
-
-def _in_capitals(text: str, like: str) -> str:
-    if like.isupper() and len(like) > 1:
-        return text.upper()
-    return text[:1].upper() + text[1:] if like[:1].isupper() else text

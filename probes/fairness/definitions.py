@@ -9,19 +9,40 @@ from dataclasses import dataclass
 
 from probes.evidence import MeasureDefinition, Message, message
 
-RATES = ("selection_rate", "recall", "false_positive_rate", "precision", "accuracy")
+RATES = (
+    "selection_rate",
+    "recall",
+    "false_negative_rate",
+    "false_positive_rate",
+    "true_negative_rate",
+    "precision",
+    "accuracy",
+)
+TABLED = ("selection_rate", "recall", "false_positive_rate", "precision", "accuracy")
+PLOTTED = ("selection_rate", "recall", "false_positive_rate")
+HEADS = {
+    "selection_rate": message("selection rate"),
+    "recall": message("recall"),
+    "false_positive_rate": message("false positive rate"),
+    "precision": message("precision"),
+    "accuracy": message("accuracy"),
+}
 
 NO_DENOMINATOR = {
     "selection_rate": message("No row in {names}."),
     "recall": message("No row in {names} has the positive label."),
+    "false_negative_rate": message("No row in {names} has the positive label."),
     "false_positive_rate": message("No row in {names} has a label other than the positive one."),
+    "true_negative_rate": message("No row in {names} has a label other than the positive one."),
     "precision": message("No row in {names} is given the positive label."),
     "accuracy": message("No row in {names} has a label."),
 }
 NO_DENOMINATOR_MANY = {
     "selection_rate": message("No row in {names} and {more} more groups."),
     "recall": message("No row in {names} and {more} more groups has the positive label."),
+    "false_negative_rate": message("No row in {names} and {more} more groups has the positive label."),
     "false_positive_rate": message("No row in {names} and {more} more groups has a label other than the positive one."),
+    "true_negative_rate": message("No row in {names} and {more} more groups has a label other than the positive one."),
     "precision": message("No row in {names} and {more} more groups is given the positive label."),
     "accuracy": message("No row in {names} and {more} more groups has a label."),
 }
@@ -42,39 +63,59 @@ PLOT_TITLES_CLASS = {
 
 @dataclass(frozen=True)
 class Criterion:
-    """A fairness criterion: the rates that it wants equal over groups."""
+    """A fairness criterion: the rates that it wants equal over groups.
+
+    ``mean`` makes its difference and ratio the mean over its rates; otherwise the worst of them counts.
+    """
 
     name: str
     rates: tuple[str, ...]
+    mean: bool = False
 
 
 CRITERIA = (
     Criterion("demographic_parity", ("selection_rate",)),
     Criterion("equalized_odds", ("recall", "false_positive_rate")),
+    Criterion("equalized_odds_mean", ("recall", "false_positive_rate"), mean=True),
     Criterion("equal_opportunity", ("recall",)),
+    Criterion("predictive_equality", ("false_positive_rate",)),
     Criterion("predictive_parity", ("precision",)),
+    Criterion("accuracy_equality", ("accuracy",)),
 )
 
 _FAIRLEARN = "fairlearn.metrics"
 _SOURCES = {
     "demographic_parity": f"Agarwal et al. 2018; {_FAIRLEARN}",
-    "equalized_odds": f"Hardt, Price and Srebro 2016; {_FAIRLEARN} (worst case)",
+    "equalized_odds": f"Hardt, Price and Srebro 2016; {_FAIRLEARN} (agg='worst_case')",
+    "equalized_odds_mean": f"average odds difference, Bellamy et al. 2018; {_FAIRLEARN} (agg='mean')",
     "equal_opportunity": f"Hardt, Price and Srebro 2016; {_FAIRLEARN}",
+    "predictive_equality": f"Corbett-Davies et al. 2017; {_FAIRLEARN} (false_positive_rate_difference)",
     "predictive_parity": "Chouldechova 2017",
+    "accuracy_equality": f"overall accuracy equality, Berk et al. 2021; {_FAIRLEARN} (accuracy_score_difference)",
 }
 _DIFFERENCES: dict[str, Message] = {
     "demographic_parity": message("highest less lowest selection rate over groups"),
     "equalized_odds": message("the larger of two: highest less lowest recall, highest less lowest false positive rate"),
+    "equalized_odds_mean": message(
+        "the mean of two: highest less lowest recall, highest less lowest false positive rate"
+    ),
     "equal_opportunity": message("highest less lowest recall over groups"),
+    "predictive_equality": message("highest less lowest false positive rate over groups"),
     "predictive_parity": message("highest less lowest precision over groups"),
+    "accuracy_equality": message("highest less lowest accuracy over groups"),
 }
 _RATIOS: dict[str, Message] = {
     "demographic_parity": message("lowest over highest selection rate"),
     "equalized_odds": message(
         "the smaller of two: lowest over highest recall, lowest over highest false positive rate"
     ),
+    "equalized_odds_mean": message(
+        "the mean of two: lowest over highest recall, lowest over highest false positive rate"
+    ),
     "equal_opportunity": message("lowest over highest recall"),
+    "predictive_equality": message("lowest over highest false positive rate"),
     "predictive_parity": message("lowest over highest precision"),
+    "accuracy_equality": message("lowest over highest accuracy"),
 }
 _SAME = message("all groups have the same rate")
 _APART = message("one group's rate is 0 and another's is 1")
@@ -107,8 +148,8 @@ def _criterion(c: Criterion) -> tuple[MeasureDefinition, ...]:
         MeasureDefinition(
             name=f"{c.name}_difference_p_value",
             formula=message(
-                "share of random regroupings of the same rows, groups keeping their sizes, whose largest gap "
-                "is at least the observed one"
+                "share of random regroupings of the same rows (of clusters, where there are any) whose difference is at "
+                "least the observed one"
             ),
             zero=message("chance never makes so large a gap"),
             one=message("chance always makes so large a gap"),
@@ -116,6 +157,22 @@ def _criterion(c: Criterion) -> tuple[MeasureDefinition, ...]:
             unit="probability",
             smooth=False,
         ),
+    )
+
+
+def _heterogeneity(rate: str) -> MeasureDefinition:
+    return MeasureDefinition(
+        name=f"{rate}_heterogeneity",
+        formula=message(
+            "tau: standard deviation of the groups' true rates ({rate}), with what noise adds to the observed ones taken off; "
+            "it does not grow with the number of groups",
+            rate=HEADS[rate],
+        ),
+        zero=message("groups differ no more than chance makes them"),
+        source="DerSimonian and Laird 1986; Viechtbauer 2007 (interval)",
+        better="lower",
+        unit="share",
+        smooth=False,
     )
 
 
@@ -139,6 +196,15 @@ DEFINES: tuple[MeasureDefinition, ...] = (
         better="higher",
     ),
     MeasureDefinition(
+        name="false_negative_rate",
+        unit="share",
+        better="lower",
+        source=f"{_FAIRLEARN}.false_negative_rate",
+        formula=message("FN / (TP + FN): rows with the positive label that are not given it; 1 less recall"),
+        zero=message("everybody who should be is given the positive label"),
+        one=message("nobody who should be is given the positive label"),
+    ),
+    MeasureDefinition(
         name="false_positive_rate",
         unit="share",
         better="lower",
@@ -146,6 +212,15 @@ DEFINES: tuple[MeasureDefinition, ...] = (
         formula=message("FP / (FP + TN): rows without the positive label that are given it"),
         zero=message("nobody is wrongly given the positive label"),
         one=message("everybody who should not be is given the positive label"),
+    ),
+    MeasureDefinition(
+        name="true_negative_rate",
+        unit="share",
+        better="higher",
+        source=f"{_FAIRLEARN}.true_negative_rate",
+        formula=message("TN / (FP + TN): rows without the positive label that are not given it"),
+        zero=message("everybody who should not be is given the positive label"),
+        one=message("nobody is wrongly given the positive label"),
     ),
     MeasureDefinition(
         name="precision",
@@ -176,5 +251,6 @@ DEFINES: tuple[MeasureDefinition, ...] = (
         source="New York City Local Law 144; 29 CFR 1607.4 D (four-fifths rule)",
     ),
     *(d for c in CRITERIA for d in _criterion(c)),
+    *(_heterogeneity(rate) for rate in TABLED),
 )
 BY_NAME = {d.name: d for d in DEFINES}

@@ -1,7 +1,7 @@
-"""One sensitive feature, or an intersection of several, with the rates of its groups.
+"""One sensitive feature, or an intersection of several: its groups, and their rates as counts.
 
-It sorts rows into groups, sets small groups aside, counts rates, and compares them. It chooses no positive
-class and reads no tables.
+It sorts rows into groups, sets small groups aside and counts rates. It compares no groups (`gap_measures` does), chooses no
+positive class and reads no tables.
 """
 
 from __future__ import annotations
@@ -12,24 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from probes.answers import Answers
-from probes.evidence import (
-    AnyMeasurement,
-    Counts,
-    Interval,
-    Measurement,
-    Message,
-    Slice,
-    Undefined,
-    feature_axes,
-    group_axes,
-    message,
-)
-from probes.fairness.definitions import BY_NAME, CRITERIA, NO_DENOMINATOR, NO_DENOMINATOR_MANY, Criterion
-from probes.gaps import largest_gap, permutation_p_value, ratios_to_highest, smallest_ratio
-from probes.intervals import Bool, Estimate, Int
-from probes.probe import Context
-from probes.rates import Proportions, count
-from probes.reasons import naming
+from probes.evidence import Counts, Message, Slice, feature_axes, group_axes, message
+from probes.intervals import Bool, Int
+from probes.rates import Proportions, Rate, count_rate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +55,22 @@ class Grouping:
     def at(self, g: int) -> Slice:
         return group_axes(dict(zip(self.features, self.names[g], strict=True)))
 
+    def too_small(self, g: int) -> Message | None:
+        """Why a group is not shown as a rate, or None where it is."""
+        if self.enough[g]:
+            return None
+        return message(
+            "The group has {rows} rows, fewer than the {least} that are shown as a rate.",
+            rows=int(self.sizes[g]),
+            least=self.min_group,
+        )
+
+    def counts(self, rates: Proportions, g: int) -> Counts:
+        """What one group's rate rests on."""
+        n = int(rates.denominators[g])
+        clusters = None if rates.clusters is None else int(rates.clusters[g])
+        return Counts(n=int(self.sizes[g]), denominator=n, smallest=n, clusters=clusters)
+
     @property
     def here(self) -> Slice:
         return feature_axes(*self.features)
@@ -104,156 +105,21 @@ def group(features: tuple[str, ...], columns: Sequence[tuple[Int, tuple[str, ...
     )
 
 
-def count_rates(grouping: Grouping, answers: Answers, positive: int) -> dict[str, Proportions]:
-    """The five rates of every group, one class against the rest; accuracy is over all classes."""
+def count_rates(grouping: Grouping, answers: Answers, positive: int) -> dict[str, Rate]:
+    """The rates of every group, one class against the rest; accuracy is over all classes."""
     codes, size, clusters = grouping.codes, len(grouping), answers.clusters
     chosen, truly, known = answers.predictions == positive, answers.labels == positive, answers.labelled
 
-    def rate(inside: Bool, success: Bool) -> Proportions:
-        return count(np.where(inside, codes, -1), size, success, clusters)
+    def rate(inside: Bool, success: Bool) -> Rate:
+        return count_rate(np.where(inside, codes, -1), size, success, clusters)
 
+    recall, wrongly = rate(truly, chosen), rate(known & ~truly, chosen)
     return {
         "selection_rate": rate(np.ones(len(codes), dtype=bool), chosen),
-        "recall": rate(truly, chosen),
-        "false_positive_rate": rate(known & ~truly, chosen),
+        "recall": recall,
+        "false_negative_rate": recall.complement(),
+        "false_positive_rate": wrongly,
+        "true_negative_rate": wrongly.complement(),
         "precision": rate(known & chosen, truly),
         "accuracy": rate(known, answers.labels == answers.predictions),
     }
-
-
-def rate_measurements(
-    grouping: Grouping, name: str, rates: Proportions, level: float, tail: Slice
-) -> list[AnyMeasurement]:
-    """One rate of every group; ``tail`` is appended to the groups' slices."""
-    out: list[AnyMeasurement] = []
-    for g in range(len(grouping)):
-        counts, at = _counts(grouping, rates, g), (*grouping.at(g), *tail)
-        reason = _too_small(grouping, g)
-        if reason is None and not rates.denominators[g]:
-            reason = naming(NO_DENOMINATOR[name], NO_DENOMINATOR_MANY[name], [grouping.label(g)])
-        if reason is not None:
-            out.append(Undefined(name=name, slice=at, counts=counts, reason=reason))
-        else:
-            out.append(_measured(name, rates.estimate(g, level), counts, at, level))
-    return out
-
-
-def impact_measurements(grouping: Grouping, rates: Proportions, level: float, tail: Slice) -> list[AnyMeasurement]:
-    """Every group's selection rate over the highest one's."""
-    kept = np.flatnonzero(grouping.enough)
-    some = rates.select(kept)
-    reason: Message | None = None
-    estimates: dict[int, Estimate] = {}
-    if len(kept) < 2:
-        reason = _FEWER
-    elif not some.successes.any():
-        reason = message(
-            "No group has a row that is given the positive label, so there is no highest rate to divide by."
-        )
-    else:
-        estimates = dict(zip(kept.tolist(), ratios_to_highest(some, level), strict=True))
-    out: list[AnyMeasurement] = []
-    for g in range(len(grouping)):
-        counts, at = _counts(grouping, rates, g), (*grouping.at(g), *tail)
-        why = _too_small(grouping, g) or reason
-        if why is not None:
-            out.append(Undefined(name="impact_ratio", slice=at, counts=counts, reason=why))
-        else:
-            out.append(_measured("impact_ratio", estimates[g], counts, at, level))
-    return out
-
-
-_FEWER = message("Fewer than two groups are large enough to compare.")
-
-
-def gap_measurements(
-    grouping: Grouping,
-    rates: dict[str, Proportions],
-    answers: Answers,
-    ctx: Context,
-    *,
-    draws: int,
-    tail: Slice,
-) -> list[AnyMeasurement]:
-    """Difference, ratio and p-value of every criterion; Undefined where a group lacks a denominator."""
-    kept = np.flatnonzero(grouping.enough)
-    out: list[AnyMeasurement] = []
-    for criterion in CRITERIA:
-        some = [rates[name].select(kept) for name in criterion.rates]
-        counts = _gap_counts(grouping, some, answers)
-        at = (*grouping.here, *tail)
-        reason = _FEWER if len(kept) < 2 else _lacking(grouping, criterion, some, kept)
-        names = [f"{criterion.name}_{end}" for end in ("difference", "ratio", "difference_p_value")]
-        if reason is not None:
-            out.extend(Undefined(name=n, slice=at, counts=counts, reason=reason) for n in names)
-            continue
-        out.append(_measured(names[0], largest_gap(some, ctx.level), counts, at, ctx.level))
-        if all(r.successes.any() for r in some):
-            out.append(_measured(names[1], smallest_ratio(some, ctx.level), counts, at, ctx.level))
-        else:
-            zero = message("The highest rate is 0, so there is nothing to divide by.")
-            out.append(Undefined(name=names[1], slice=at, counts=counts, reason=zero))
-        rng = ctx.rng("\0".join((criterion.name, *(str(a) for a in at))))
-        p, error = permutation_p_value(some, rng, draws)
-        out.append(
-            Measurement(
-                name=names[2],
-                value=p,
-                interval=None,
-                counts=counts,
-                unit=BY_NAME[names[2]].unit,
-                slice=at,
-                better=BY_NAME[names[2]].better,
-                monte_carlo_error=error,
-            )
-        )
-    return out
-
-
-def _lacking(grouping: Grouping, criterion: Criterion, some: Sequence[Proportions], kept: Int) -> Message | None:
-    for name, rates in zip(criterion.rates, some, strict=True):
-        empty = [grouping.label(int(kept[i])) for i in np.flatnonzero(rates.denominators == 0)]
-        if empty:
-            return naming(NO_DENOMINATOR[name], NO_DENOMINATOR_MANY[name], empty)
-    return None
-
-
-def _too_small(grouping: Grouping, g: int) -> Message | None:
-    if grouping.enough[g]:
-        return None
-    return message(
-        "The group has {rows} rows, fewer than the {least} that are shown as a rate.",
-        rows=int(grouping.sizes[g]),
-        least=grouping.min_group,
-    )
-
-
-def _counts(grouping: Grouping, rates: Proportions, g: int) -> Counts:
-    n = int(rates.denominators[g])
-    clusters = None if rates.clusters is None else int(rates.clusters[g])
-    return Counts(n=int(grouping.sizes[g]), denominator=n, smallest=n, clusters=clusters)
-
-
-def _gap_counts(grouping: Grouping, some: Sequence[Proportions], answers: Answers) -> Counts:
-    compared = np.zeros(len(grouping) + 1, dtype=bool)
-    compared[:-1] = grouping.enough
-    return Counts(
-        n=int(grouping.sizes[grouping.enough].sum()),
-        denominator=sum(int(r.denominators.sum()) for r in some),
-        smallest=min((int(r.denominators.min()) for r in some if len(r)), default=0),
-        clusters=answers.distinct_clusters(compared[grouping.codes]),
-    )
-
-
-def _measured(name: str, estimate: Estimate, counts: Counts, at: Slice, level: float) -> Measurement:
-    definition = BY_NAME[name]
-    interval: Interval = estimate.interval(level)
-    return Measurement(
-        name=name,
-        value=estimate.value,
-        interval=interval,
-        counts=counts,
-        unit=definition.unit,
-        slice=at,
-        better=definition.better,
-    )

@@ -11,26 +11,11 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from probes.errors import ProbeError, Unavailable
-from probes.evidence import (
-    AnyMeasurement,
-    Counts,
-    Curve,
-    CurvePoint,
-    Interval,
-    Measurement,
-    Message,
-    Method,
-    Need,
-    Reading,
-    Series,
-    Table,
-    Undefined,
-    message,
-)
-from probes.intervals import Bool, Float, clopper_pearson
-from probes.privacy.canary_definitions import DEFINES, definition
+from probes.evidence import Counts, Need, Reading, Undefined, message
+from probes.privacy.canary_definitions import DEFINES
+from probes.privacy.canary_reading import Sheet, centred, claim_of, unfit
 from probes.privacy.lira import confidence
-from probes.privacy.one_run import FRACTIONS, Bound, ceiling, one_run_bound
+from probes.privacy.one_run import FRACTIONS
 from probes.registry import probe
 
 if TYPE_CHECKING:
@@ -42,9 +27,6 @@ if TYPE_CHECKING:
     from probes.subject import Subject
 
 KEY = b"plumbline.canaries"
-MOST_DELTA = 0.01
-FEWEST_ALIKE = 20
-_EXAMPLES = (100, 1000)
 
 
 @probe(
@@ -143,8 +125,8 @@ class Canaries:
         rows = rows.sort_by("row_id")
         included = np.asarray(rows.column("included").to_numpy(), dtype=np.bool_)
         counts = Counts(n=len(included), denominator=len(included), smallest=len(included))
-        claim = _claim(facts, counts)
-        why = _unfit(len(included), facts["delta"])
+        claim = claim_of(facts, counts)
+        why = unfit(len(included), facts["delta"])
         if why is not None:
             return Reading(
                 measurements=tuple(
@@ -154,7 +136,15 @@ class Canaries:
         flipped = np.asarray(rows.column("flipped").to_numpy(), dtype=np.bool_)
         raw = np.asarray(rows.column("score").to_numpy(), dtype=np.float64)
         scores = centred(raw, flipped, rows.column("label").to_pylist())
-        sheet = _Sheet(scores=scores, included=included, flipped=flipped, raw=raw, delta=facts["delta"], asked=self)
+        sheet = Sheet(
+            scores=scores,
+            included=included,
+            flipped=flipped,
+            raw=raw,
+            delta=facts["delta"],
+            confidence=self.confidence,
+            shares=self.shares,
+        )
         return sheet.reading(claim, counts, ctx.level)
 
 
@@ -164,161 +154,3 @@ def claimed(record: TrainingRecord) -> dict[str, Any]:
     if ledger is None:
         return {"private": False, "epsilon": None, "delta": 0.0}
     return {"private": True, "epsilon": ledger.epsilon, "delta": ledger.facts.delta}
-
-
-def centred(scores: Float, flipped: Bool, labels: list[str]) -> Float:
-    """Scores less the median of canaries of the same kind and label, coins unseen; shape (m,).
-
-    A flipped label is unlikely even where it was trained on, and a true one likely even where it was not; what the coin changed
-    is what is left without that. Medians are over canaries that are in and out alike, so no coin is used. A label with
-    fewer than `FEWEST_ALIKE` canaries of a kind, whose median would be nearly each one's own score, is held to its kind's.
-    """
-    out = scores.copy()
-    names = np.array(labels, dtype=str)
-    for kind in (False, True):
-        alike = flipped == kind
-        if not alike.any():
-            continue
-        out[alike] -= np.median(scores[alike])
-        for name in np.unique(names[alike]):
-            these = alike & (names == name)
-            if these.sum() >= FEWEST_ALIKE:
-                out[these] = scores[these] - np.median(scores[these])
-    return out
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Sheet:
-    """Scores and coins of m canaries; ``raw`` scores are not centred."""
-
-    scores: Float
-    included: Bool
-    flipped: Bool
-    raw: Float
-    delta: float
-    asked: Canaries
-
-    def bound(self, confidence: float) -> Bound:
-        return one_run_bound(self.scores, self.included, self.delta, confidence, self.asked.shares)
-
-    def reading(self, claim: AnyMeasurement, counts: Counts, level: float) -> Reading:
-        found = self.bound(self.asked.confidence)
-        at_level = found if level == self.asked.confidence else self.bound(level)
-        method = Method(
-            name="Steinke, Nasr and Jagielski, one run",
-            params={"canaries": counts.n, "delta": self.delta, "shares": len(self.asked.shares)},
-        )
-        interval = Interval(low=min(at_level.epsilon, found.epsilon), high=None, level=level, method=method)
-        guessed = Counts(n=counts.n, denominator=found.guesses, smallest=found.guesses)
-        right = clopper_pearson(found.right, found.guesses, level)
-        measurements: tuple[AnyMeasurement, ...] = (
-            _measured("bound", found.epsilon, interval, guessed),
-            _measured("ceiling", found.ceiling, None, counts),
-            claim,
-            _difference(found, claim, guessed),
-            _measured("right_guesses", right.value, right.interval(level), guessed),
-        )
-        return Reading(
-            measurements=measurements, evidence=(self._guesses(), self._ceilings(), self._curve()),
-            remarks=self._remarks(found, claim),
-        )  # fmt: skip
-
-    def _remarks(self, found: Bound, claim: AnyMeasurement) -> tuple[Message, ...]:
-        out = [
-            message(
-                "{canaries} canaries, {included} of them trained on; the bound holds with {confidence%} confidence, and could not "
-                "have been above {ceiling}.",
-                canaries=len(self.included), included=int(self.included.sum()), confidence=self.asked.confidence,
-                ceiling=found.ceiling,
-            )
-        ]  # fmt: skip
-        if isinstance(claim, Measurement) and claim.value > found.ceiling:
-            out.append(
-                message(
-                    "The claim is above the ceiling: with so few canaries it could not have been disproved. More canaries could."
-                )
-            )
-        return tuple(out)
-
-    def _guesses(self) -> Table:
-        """What each share gives, at the confidence that it is held to."""
-        each = 1 - (1 - self.asked.confidence) / len(self.asked.shares)
-        rows = []
-        for share in self.asked.shares:
-            one = one_run_bound(self.scores, self.included, self.delta, each, (share,))
-            rows.append((share, one.guesses, one.right, one.epsilon, one.ceiling))
-        return Table(
-            title=message("Guesses by share of the canaries, each held to a confidence of {each%}", each=each),
-            columns=(message("share"), message("guesses"), message("right"), message("bound"), message("ceiling")),
-            rows=tuple(rows),
-        )
-
-    def _ceilings(self) -> Table:
-        """What so many canaries can show, with one share fixed beforehand and with these."""
-        sizes = sorted({*_EXAMPLES, len(self.included)})
-        confident, shares = self.asked.confidence, self.asked.shares
-        return Table(
-            title=message("The bound if every guess is right"),
-            columns=(message("canaries"), message("one guess a canary"), message("with these shares")),
-            rows=tuple(
-                (m, ceiling(m, self.delta, confident, (1.0,)), ceiling(m, self.delta, confident, shares)) for m in sizes
-            ),
-        )
-
-    def _curve(self) -> Curve:
-        """How many of the included and of the others have at least a given score, by kind of label."""
-        series = []
-        for flipped, kind in ((True, "flipped label"), (False, "own label")):
-            for included, coin in ((True, "in"), (False, "out")):
-                values = np.sort(self.raw[(self.flipped == flipped) & (self.included == included)])
-                if not len(values):
-                    continue
-                at = np.unique(np.linspace(0, len(values) - 1, min(len(values), 41)).round().astype(int))
-                series.append(
-                    Series(
-                        label=f"{kind}, {coin}",
-                        points=tuple(
-                            CurvePoint(x=float(values[i]), y=float((i + 1) / len(values)), n=len(values)) for i in at
-                        ),
-                    )
-                )
-        return Curve(
-            title=message("How likely the model holds the canaries' labels"),
-            x_label=message("logit of the label's probability"),
-            y_label=message("share of canaries at or below"),
-            series=tuple(series),
-        )
-
-
-def _unfit(canaries: int, delta: float) -> Message | None:
-    if canaries < 2:
-        return message("{canaries} canaries are too few to guess on.", canaries=canaries)
-    if canaries * delta > MOST_DELTA:
-        return message(
-            "Delta is {delta}, and {canaries} canaries need one of at most {most}: every unit of delta may give a canary away "
-            "for nothing.",
-            delta=delta, canaries=canaries, most=MOST_DELTA / canaries,
-        )  # fmt: skip
-    return None
-
-
-def _claim(facts: dict[str, Any], counts: Counts) -> AnyMeasurement:
-    if facts["epsilon"] is not None:
-        return _measured("claim", float(facts["epsilon"]), None, counts)
-    reason = (
-        message("The ledger states no epsilon; it says why.")
-        if facts["private"]
-        else message("The training was not private: it claims nothing, which is an epsilon without limit.")
-    )
-    return Undefined(name="claim", counts=counts, reason=reason)
-
-
-def _difference(found: Bound, claim: AnyMeasurement, counts: Counts) -> AnyMeasurement:
-    if isinstance(claim, Undefined):
-        return Undefined(name="bound_minus_claim", counts=counts, reason=claim.reason)
-    return _measured("bound_minus_claim", found.epsilon - claim.value, None, counts)
-
-
-def _measured(name: str, value: float, interval: Interval | None, counts: Counts) -> Measurement:
-    meant = definition(name)
-    return Measurement(name=name, value=value, interval=interval, counts=counts, unit=meant.unit, better=meant.better)

@@ -25,12 +25,14 @@ from probes.evidence import (
     Undefined,
     message,
 )
+from probes.privacy.ledger_words import WORDS, word
 from probes.registry import probe
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from fine_tune.privacy.ledger import Ledger, Remark
+    from fine_tune.privacy.facts import Remark
+    from fine_tune.privacy.ledger import Ledger
     from probes.probe import Context
     from probes.subject import Subject
 
@@ -234,7 +236,9 @@ def _rows_trained_on(training: Mapping[str, Any]) -> int | None:
 
 
 def _sentence(remark: Remark) -> Message:
-    return Message(text=remark.text, params=dict(remark.params))
+    return Message(
+        text=remark.text, params={name: WORDS.get(str(value), value) for name, value in remark.params.items()}
+    )
 
 
 def _plain(remark: Remark) -> dict[str, Any]:
@@ -249,10 +253,10 @@ def _tables(ledger: Ledger) -> tuple[Evidence, ...]:
     facts = ledger.facts
     terms: tuple[tuple[Cell, ...], ...] = (
         (message("unit of privacy"), facts.unit),
-        (message("neighbouring data sets"), Message(text=ledger.neighbours)),
-        (message("mechanism"), Message(text=ledger.mechanism)),
+        (message("neighbouring data sets"), word(ledger.neighbours)),
+        (message("mechanism"), word(ledger.mechanism)),
         (message("accountant"), facts.accountant),
-        (message("sampling"), facts.sampling),
+        (message("sampling"), word(facts.sampling)),
         (message("gradients clipped by"), facts.gradients),
         (message("clipping compared with one-at-a-time before training"), _yes(facts.self_tested)),
         (message("all gradients finite"), _yes(facts.finite)),
@@ -263,9 +267,9 @@ def _tables(ledger: Ledger) -> tuple[Evidence, ...]:
         ),
     )
     releases = tuple(
-        (Message(text=r.purpose), r.noise_multiplier, r.sampling_rate, r.steps) for r in facts.releases
+        (word(r.purpose), r.noise_multiplier, r.sampling_rate, r.steps) for r in facts.releases
     )  # fmt: skip
-    outside = tuple((Message(text=o.name), Message(text=o.standing), _sentence(o.reason)) for o in ledger.outside)
+    outside = tuple((word(o.name), word(o.standing), _sentence(o.reason)) for o in ledger.outside)
     return (
         Table(title=message("Terms of the guarantee"), columns=(message("term"), message("value")), rows=terms),
         Table(

@@ -20,10 +20,11 @@ from probes.evidence import (
     group_axes,
     message,
 )
-from probes.gaps import largest_gap, permutation_p_value
+from probes.gaps import largest_gap
 from probes.intervals import Bool, Int
+from probes.permutation import gap_p_value
 from probes.probe import Context
-from probes.rates import Proportions, count
+from probes.rates import Rate, count_rate
 from probes.robustness.outcomes import Outcomes, measured
 
 if TYPE_CHECKING:
@@ -96,9 +97,10 @@ def by_group(outcomes: Outcomes, rows: pa.Table, how: Grouped, ctx: Context) -> 
     codes, names = _among(how.known, *group_codes(rows, feature))
     attacked, flipped = outcomes.attacked, outcomes.has("succeeded")
     rates = [_group_rate(outcomes, codes == g, group_axes({feature: name}), ctx, least) for g, name in enumerate(names)]
-    every = count(np.where(attacked, codes, -1), len(names), flipped, outcomes.answers.clusters)
-    kept = np.flatnonzero(every.denominators >= least)
-    total = int(every.denominators.sum())
+    every = count_rate(np.where(attacked, codes, -1), len(names), flipped, outcomes.answers.clusters)
+    tally = every.proportions
+    kept = np.flatnonzero(tally.denominators >= least)
+    total = int(tally.denominators.sum())
     return FeatureReading(
         feature=feature,
         names=names,
@@ -106,7 +108,7 @@ def by_group(outcomes: Outcomes, rows: pa.Table, how: Grouped, ctx: Context) -> 
         gaps=tuple(_gaps(outcomes, every.select(kept), attacked & np.isin(codes, kept), how, ctx)),
         compared=len(kept),
         missing=int((codes < 0).sum()),
-        pooled=float(every.successes.sum() / total) if total else None,
+        pooled=float(tally.successes.sum() / total) if total else None,
     )
 
 
@@ -144,15 +146,15 @@ def _group_rate(outcomes: Outcomes, mine: Bool, at: Slice, ctx: Context, least: 
     return measured(RATE, estimate.value, estimate.interval(ctx.level), counts, at)
 
 
-def _gaps(outcomes: Outcomes, rates: Proportions, inside: Bool, how: Grouped, ctx: Context) -> list[AnyMeasurement]:
-    at = feature_axes(how.feature)
+def _gaps(outcomes: Outcomes, rate: Rate, inside: Bool, how: Grouped, ctx: Context) -> list[AnyMeasurement]:
+    at, rates = feature_axes(how.feature), rate.proportions
     smallest = int(rates.denominators.min()) if len(rates) else 0
     counts = outcomes.counts(inside, smallest=smallest)
     if len(rates) < 2:
         reason = message("Fewer than two groups have at least {least} attacked examples to compare.", least=how.least)
         return [Undefined(name=name, slice=at, counts=counts, reason=reason) for name in (GAP, P_VALUE)]
     gap = largest_gap([rates], ctx.level)
-    p, error = permutation_p_value([rates], ctx.rng(f"{GAP}\0{how.feature}"), how.draws)
+    p, error = gap_p_value(rate, ctx.rng(f"{GAP}\0{how.feature}"), how.draws)
     return [
         measured(GAP, gap.value, gap.interval(ctx.level), counts, at),
         measured(P_VALUE, p, None, counts, at).model_copy(update={"monte_carlo_error": error}),

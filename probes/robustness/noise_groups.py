@@ -13,9 +13,10 @@ import numpy as np
 
 from probes.answers import group_codes
 from probes.evidence import AnyMeasurement, Counts, Message, Slice, Undefined, feature_axes, group_axes, message
-from probes.gaps import gap_high, gap_low, largest_gap, permutation_p_value, simultaneous_tail
+from probes.gaps import gap_high, gap_low, largest_gap, simultaneous_tail
 from probes.intervals import Bool, Estimate, Float, Int, tail_of
-from probes.rates import Proportions, count
+from probes.permutation import gap_p_value
+from probes.rates import Rate, count_rate
 from probes.reasons import naming
 from probes.robustness.noise_sheet import Sheet, drop, drop_in_accuracy, exact, measured
 
@@ -43,7 +44,8 @@ class Groups:
     def cell(self, sheet: Sheet, at: Slice, inside: Bool, ctx: Context) -> list[AnyMeasurement]:
         changed = inside & sheet.changed
         labelled = changed & sheet.known
-        flips = count(np.where(changed, self.codes, -1), len(self.names), sheet.flipped, sheet.units)
+        rate = count_rate(np.where(changed, self.codes, -1), len(self.names), sheet.flipped, sheet.units)
+        flips = rate.proportions
         out: list[AnyMeasurement] = []
         for g, name in enumerate(self.names):
             mine = self.codes == g
@@ -59,20 +61,20 @@ class Groups:
             out.append(drop(sheet, "group_accuracy_drop", here, (inside & mine, labelled & mine), ctx.level))
         kept = [g for g in range(len(self.names)) if self._small(sheet, changed & (self.codes == g)) is None]
         here = (*feature_axes(self.feature), *at)
-        return [*out, *self._flip_gap(flips, kept, (sheet, changed), here, ctx),
+        return [*out, *self._flip_gap(rate, kept, (sheet, changed), here, ctx),
                 self._drop_gap(sheet, labelled, kept, here, ctx.level)]  # fmt: skip
 
     def _flip_gap(
-        self, flips: Proportions, kept: Sequence[int], cell: tuple[Sheet, Bool], here: Slice, ctx: Context
+        self, flips: Rate, kept: Sequence[int], cell: tuple[Sheet, Bool], here: Slice, ctx: Context
     ) -> list[AnyMeasurement]:
         sheet, changed = cell
         counts = self._gap_counts(sheet, changed, kept)
         names = ("flip_rate_difference", "flip_rate_difference_p_value")
         if len(kept) < 2:
             return [Undefined(name=name, slice=here, counts=counts, reason=_FEWER) for name in names]
-        some = [flips.select(np.array(kept))]
-        p, error = permutation_p_value(some, ctx.rng("\0".join(("flips", *(str(a) for a in here)))), DRAWS)
-        gap = measured(names[0], largest_gap(some, ctx.level), counts, here, ctx.level)
+        some = flips.select(np.array(kept))
+        p, error = gap_p_value(some, ctx.rng("\0".join(("flips", *(str(a) for a in here)))), DRAWS)
+        gap = measured(names[0], largest_gap([some.proportions], ctx.level), counts, here, ctx.level)
         return [gap, exact(names[1], p, counts, here).model_copy(update={"monte_carlo_error": error})]
 
     def _drop_gap(self, sheet: Sheet, labelled: Bool, kept: Sequence[int], here: Slice, level: float) -> AnyMeasurement:

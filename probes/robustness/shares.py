@@ -24,10 +24,11 @@ from probes.evidence import (
     group_axes,
     message,
 )
-from probes.gaps import largest_gap, permutation_p_value
+from probes.gaps import largest_gap
 from probes.intervals import Bool, Estimate, Int, tail_of
+from probes.permutation import gap_p_value
 from probes.probe import Context
-from probes.rates import Proportions, count
+from probes.rates import Proportions, Rate, count, count_rate
 from probes.reasons import naming
 
 if TYPE_CHECKING:
@@ -120,7 +121,8 @@ class Shares:
         """
         out: list[AnyMeasurement] = []
         for feature, (codes, names) in self.groups.items():
-            rates = count(np.where(inside, codes, -1), len(names), success, self.clusters)
+            rate = count_rate(np.where(inside, codes, -1), len(names), success, self.clusters)
+            rates = rate.proportions
             sizes = np.bincount(codes[codes >= 0], minlength=len(names)) // self.per_row
             for g, group in enumerate(names):
                 here = (*group_axes({feature: group}), *at)
@@ -131,14 +133,13 @@ class Shares:
                 else:
                     out.append(self._measured(f"group_{name}", rates.estimate(g, self.ctx.level), counts, here))
             if compare:
-                out += self._gap(name, rates, sizes, names, (*feature_axes(feature), *at))
+                out += self._gap(name, rate, sizes, names, (*feature_axes(feature), *at))
         return out
 
-    def _gap(
-        self, name: str, rates: Proportions, sizes: Int, names: tuple[str, ...], at: Slice
-    ) -> list[AnyMeasurement]:
+    def _gap(self, name: str, rate: Rate, sizes: Int, names: tuple[str, ...], at: Slice) -> list[AnyMeasurement]:
         kept = np.flatnonzero(sizes >= self.min_group)
-        some = rates.select(kept)
+        compared = rate.select(kept)
+        some = compared.proportions
         counts = Counts(
             n=int(sizes[kept].sum()) * self.per_row,
             denominator=int(some.denominators.sum()),
@@ -151,7 +152,7 @@ class Shares:
             reason = _FEWER if len(kept) < 2 else naming(_LACKING, _LACKING_MANY, empty)
             return [Undefined(name=one, slice=at, counts=counts, reason=reason) for one in (gap, chance)]
         rng = self.ctx.rng("\0".join((name, *(str(axis) for axis in at))))
-        p, error = permutation_p_value([some], rng, self.permutations)
+        p, error = gap_p_value(compared, rng, self.permutations)
         definition = self.definitions[chance]
         return [
             self._measured(gap, largest_gap([some], self.ctx.level), counts, at),

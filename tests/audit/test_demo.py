@@ -182,6 +182,63 @@ def test_what_is_written_can_be_planned_and_every_planted_rule_exists(tmp_path: 
         assert next(csv.reader(file)) == list(Row.__dataclass_fields__)
 
 
+def mitigation_of(tmp_path: Path, material: Material) -> dict[tuple[str, str], float | None]:
+    """What the demo's own mitigation probe says of a model that decides as the training labels do, with some noise.
+
+    Values and, under ``<measure> low``, the lower ends of intervals, by measure and kind of thresholds.
+    """
+    import numpy as np
+
+    from audit.plan import create_probes, load_plan
+    from probes.fake_subject import FakeSubject
+    from probes.probe import Context
+
+    loaded = load_plan(write_demo(tmp_path, material))
+    rng = np.random.default_rng(0)
+    rows = material.audit
+    drawn = rng.normal(0, 0.12, len(rows))
+    logit = [{"strong": 0.8, "mixed_a": 0.7, "mixed_b": 0.3, "weak": 0.2}[r.evidence] for r in rows]
+    if not material.clean:
+        logit = [
+            v - 0.4 * (r.gender == UNDER_SELECTED) + 0.3 * (r.mentions_rowing == "yes")
+            for v, r in zip(logit, rows, strict=True)
+        ]
+    invite = np.clip(np.array(logit) + drawn, 0.01, 0.99)
+    subject = FakeSubject(
+        np.column_stack([invite, 1 - invite]), ("invite", "reject"), labels=[r.label for r in rows],
+        inputs=[r.text for r in rows], groups={"gender": [r.gender for r in rows]},
+        roles={"cluster": [r.template for r in rows]},
+    )  # fmt: skip
+    probe = create_probes(loaded.plan.probes)["mitigation"]
+    ctx = Context(instance="mitigation", seed=loaded.plan.seed)
+    reading = probe.summarise(probe.collect(subject, ctx), ctx)
+    out: dict[tuple[str, str], float | None] = {}
+    for m in reading.measurements:
+        if m.slice[0].kind == "feature" and m.kind == "measurement":
+            assert m.interval is not None
+            kind = m.slice[-1].value
+            out |= {(m.name, kind): m.value, (f"{m.name} low", kind): m.interval.low}
+    out["promised", ""] = float(any("goes from" in str(r) for r in reading.remarks))
+    return out
+
+
+def test_mitigation_closes_the_planted_gap_on_held_out_rows_and_states_its_cost(
+    tmp_path: Path, defective: Material, clean: Material
+) -> None:
+    found = mitigation_of(tmp_path / "defective", defective)
+    assert found["present_gap low", ""] > 0.2  # type: ignore[operator]
+    for kind in ("fixed", "by_lot"):
+        assert found["remaining_gap", kind] < found["present_gap", ""] / 3  # type: ignore[operator]
+        assert found["remaining_gap low", kind] == 0
+        change = found["mitigated_accuracy", kind] - found["present_accuracy", ""]  # type: ignore[operator]
+        assert found["accuracy_change", kind] == pytest.approx(change)
+        assert found["accuracy_change low", kind] < change  # type: ignore[operator]
+    assert found["promised", ""]
+    nothing = mitigation_of(tmp_path / "clean", clean)
+    assert nothing["present_gap low", ""] == 0
+    assert not nothing["promised", ""]
+
+
 def verdict(outcomes: dict[str, str]) -> Verdict:
     """Rulings with these outcomes, one a rule."""
     rules = {rule: Rule(id=rule, measure="groups:recall", max=0.1) for rule in outcomes}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from typer.testing import CliRunner
 import audit
 from audit import cli
 from audit.harden import harden
+from audit.harden_origin import training_of
 from audit.harden_rows import (
     HardenError,
     Variant,
@@ -287,6 +289,13 @@ def test_a_checkpoint_that_was_trained_here_serves_too(attacked, tmp_path):
 def test_a_run_without_a_training_record_is_refused(finished, tmp_path):
     with pytest.raises(HardenError, match="predictions without a training record"):
         harden(finished, finished.parent / "plan.yaml", tmp_path / "new", device="cpu", progress=False)
+
+
+@pytest.mark.parametrize("option", ["reweigh", "balance"])
+def test_a_model_that_goes_by_groups_is_refused(option):
+    recorded = SimpleNamespace(name="by groups", training={"recipe": {option: ["gender"]}})
+    with pytest.raises(HardenError, match=f"trained with {option}, by groups"):
+        training_of(recorded)
 
 
 def test_a_run_without_attacks_is_refused(attacked, tmp_path):

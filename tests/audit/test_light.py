@@ -35,12 +35,13 @@ def quickly(*words: object) -> tuple[int, float, list[str], str]:
     ("words", "code"),
     [
         (("gate", "RUN"), 10),
+        (("gate", "RUN", "--ci", "github", "--sarif", "LOG"), 10),
         (("render", "RUN", "--out", "PAGE"), 0),
         (("verify", "RUN"), 0),
     ],
 )
 def test_no_torch_and_under_a_second(finished, tmp_path, words, code):
-    named = {"RUN": finished, "PAGE": tmp_path / "page.html"}
+    named = {"RUN": finished, "PAGE": tmp_path / "page.html", "LOG": tmp_path / "log.sarif"}
     got, spent, heavy, shown = quickly(*(named.get(w, w) for w in words))
     assert got == code, shown
     assert heavy == []

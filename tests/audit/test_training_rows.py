@@ -11,7 +11,7 @@ from audit.api import run_plan
 from audit.plan import load_plan
 from audit.store import Store
 from audit.subjects import Workshop, open_subject, training_rows
-from probes.evidence import Need
+from probes.evidence import Measurement, Need
 
 PLAN = """
 schema: plumbline.plan/v1
@@ -72,3 +72,40 @@ def test_training_rows_are_read_only_where_a_probe_asks(folder: Path, tiny_check
     asked = training_rows(load_plan(plan(folder, subject=subject)))
     assert asked is not None
     assert len(asked) == 48
+
+
+LEAKED = """
+schema: plumbline.plan/v1
+name: reviews
+subject: {{predictions: {{source: said.csv}}}}
+data:
+  train: {{source: {train}, input: text, label: label}}
+  audit: {{source: reviews.csv, input: text, label: label, id: row}}
+probes:
+  quality: {{probe: data.quality}}
+"""
+
+
+def leaked(folder: Path, train: str) -> float:
+    path = folder / "plan.yaml"
+    path.write_text(LEAKED.format(train=train), encoding="utf-8")
+    result = run_plan(path, folder / f"run-{train}", device="cpu", progress=False, cache=folder / "cache")
+    found = result.record.finding("quality")
+    assert found is not None
+    assert found.reading is not None, found.reason
+    assert any("which the plan names" in remark.text for remark in found.reading.remarks)
+    (figure,) = (m for m in found.reading.measurements if m.name == "leaked_share")
+    assert isinstance(figure, Measurement)
+    return figure.value
+
+
+def test_a_probe_that_uses_training_rows_gets_those_that_the_plan_names(
+    folder: Path, review_frame: pd.DataFrame
+) -> None:
+    """Even where there is no record, as for a table of predictions; other training rows are no cached figure's."""
+    spoken = review_frame[["row", "label"]].rename(columns={"label": "prediction"})
+    spoken.to_csv(folder / "said.csv", index=False)
+    unseen = review_frame.assign(text=[f"nothing like it {i}" for i in range(len(review_frame))])
+    unseen.to_csv(folder / "unseen.csv", index=False)
+    assert leaked(folder, "reviews.csv") == 1
+    assert leaked(folder, "unseen.csv") == 0

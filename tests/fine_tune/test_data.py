@@ -295,3 +295,16 @@ def test_hatecheck_comes_out_whole() -> None:
     assert data.missing("target_ident") == 292
     assert len(set(data.group("functionality"))) == 29
     assert data.task_labels == ("hateful", "non-hateful")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "ValueError"), ("one\ntwo", "ValueError: one"), ("\n  one  \n", "ValueError: one"),
+        ("\n" + 9 * "*" + "\n  Resource punkt not found.\n" + 9 * "*", "ValueError: Resource punkt not found."),
+    ],
+)  # fmt: skip
+def test_the_first_line_of_another_library_s_error(text: str, said: str) -> None:
+    from fine_tune.sources import first_line
+
+    assert first_line(ValueError(text)) == said

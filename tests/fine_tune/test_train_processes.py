@@ -30,7 +30,8 @@ import pandas as pd
 from fine_tune.data import AuditData
 from fine_tune.errors import PlumblineError
 from fine_tune.recipe import Recipe
-data = AuditData.from_frame(pd.read_json(sys.argv[1]), input="text", label="label", id="row", name="reviews")
+frame = pd.read_json(sys.argv[1])
+data = AuditData.from_frame(frame, input="text", label="label", groups=["gender"], id="row", name="reviews")
 rank = os.environ["RANK"]
 written = []
 keep = train.write_record
@@ -112,6 +113,7 @@ def test_two_processes(tiny_base: Path, review_frame: pd.DataFrame, tmp_path: Pa
         "first": own,
         "stopped": {**own, "stop": 9},
         "best": {**own, "early_stopping": 3, "validation_share": 0.25, "method": "lora"},
+        "balanced": {**own, "steps": 8, "balance": ["gender"]},
         "odd": {**own, "batch_size": 9},
         "grid": {**own, "steps": 2, "search": {"learning_rate": [1e-4, 1e-2]}},
         "several": {**own, "steps": 2, "seeds": [1, 2]},

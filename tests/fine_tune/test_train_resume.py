@@ -57,6 +57,8 @@ def always_due(monkeypatch: pytest.MonkeyPatch) -> None:
         (13, {"method": "adalora"}),
         (15, {"early_stopping": 9, "validation_share": 0.25, "learning_rate": 0.01}),
         (11, {"gradient_accumulation": 2, "class_weights": "balanced", "label_smoothing": 0.1}),
+        (10, {"balance": ["gender"], "gradient_accumulation": 2}),
+        (9, {"reweigh": ["gender"]}),
     ],
 )
 def test_the_same_weights(

@@ -20,7 +20,8 @@ import pytest
 
 from fine_tune.checkpoint import Checkpoint
 from fine_tune.data import AuditData, Roles
-from fine_tune.privacy.ledger import Facts, Release, settle
+from fine_tune.privacy.facts import Facts, Release
+from fine_tune.privacy.ledger import settle
 from fine_tune.recipe import Recipe
 from fine_tune.train import fine_tune
 from probes.checkpoint_subject import CheckpointSubject
@@ -31,7 +32,12 @@ from probes.probe import Context
 from probes.registry import create, discover
 
 OPTIONS: dict[str, dict[str, Any]] = {
+    "fairness.counterfactual": {"positive": "yes", "permutations": 100, "min_templates": 2},
     "fairness.groups": {"positive": "yes", "permutations": 100},
+    "fairness.impact_ratio": {"positive": "yes", "sex": "gender", "race_ethnicity": "age"},
+    "fairness.scores": {"positive": "yes"},
+    "fairness.identity_swaps": {"positive": "yes", "permutations": 100, "min_templates": 2},
+    "fairness.mitigation": {"positive": "yes", "criterion": "equalized_odds"},
     "explanation.attribution": {"examples": 16, "least": 3, "show": 2},
     "explanation.faithfulness": {"examples": 10, "steps": 3, "orders": 2},
     "explanation.influence": {"examples": 4, "nearest": 2},
@@ -57,11 +63,15 @@ class Watched(FakeSubject):
             np.column_stack([1 - top, top]),
             ("no", "yes"),
             labels=labels.tolist(),
+            inputs=[f"{('she', 'he', 'it')[i % 3]} read text {i}" for i in range(ROWS)],
             groups={
                 "gender": rng.choice(np.array(["f", "m", "x", None]), ROWS, p=[0.4, 0.4, 0.1, 0.1]).tolist(),
                 "age": rng.choice(["old", "young"], ROWS).tolist(),
             },
-            roles={"cluster": rng.integers(0, 80, ROWS).astype(str).tolist()},
+            roles={
+                "cluster": rng.integers(0, 80, ROWS).astype(str).tolist(),
+                "counterpart": [None if i % 50 == 0 else f"t{i // 3}" for i in range(ROWS)],
+            },
         )
         self.opened = set[Need]()
         self.offers |= {Need.MEMBERS}
@@ -217,7 +227,7 @@ def test_says_what_it_asks_and_cannot_say(id_):
 
 def test_goes_only_through_the_doors_it_names(measured):
     probe, _, _, subject = measured
-    assert subject.opened <= set(probe.info.needs)
+    assert subject.opened <= {*probe.info.needs, *probe.info.uses}
 
 
 def test_reading_survives_json(measured):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from xml.etree import ElementTree as Xml
 
 from junitparser import Error, Failure, JUnitXml, Skipped
@@ -66,3 +67,20 @@ def test_illegal_characters_and_clocks_are_absent(
     assert "timestamp" not in text
     assert "hostname" not in text
     assert text == junit(bad, make_passing(record, verdict))
+
+
+def test_the_file_has_the_shape_that_ci_servers_read(record: AuditRecord, verdict: Verdict) -> None:
+    from lxml import etree
+
+    schema = etree.XMLSchema(etree.parse(Path(__file__).parent / "junit.xsd"))
+    for given in (verdict, verdict.model_copy(update={"enforced": False, "exit_code": 0})):
+        schema.assertValid(etree.fromstring(junit(record, given).encode()))
+    two_endings = junit(record, verdict).replace("</failure>", '</failure><skipped type="x" message="y"/>', 1)
+    assert not schema.validate(etree.fromstring(two_endings.encode()))
+
+
+def test_nothing_is_red_that_is_not_enforced(record: AuditRecord, verdict: Verdict) -> None:
+    told = junit(record, verdict.model_copy(update={"enforced": False, "exit_code": 0}))
+    root = Xml.fromstring(told.encode())
+    assert (root.get("failures"), root.get("errors")) == ("0", "0")
+    assert "fail, not enforced: groups:equal_opportunity_difference" in told

@@ -29,6 +29,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from fine_tune.sources import first_line
 from probes.engines.textattack.flair_stand_in import FLAIR_MISSING, without_flair
 from probes.errors import Unavailable
 
@@ -263,8 +264,3 @@ def _version(name: str) -> str:
 
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8")).hexdigest()[:16]
-
-
-def first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip("* ").strip()]
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

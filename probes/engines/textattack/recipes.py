@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fine_tune.errors import PlumblineError
+from fine_tune.sources import first_line
 from probes.engines.textattack import catalogue, loading
 from probes.engines.textattack.arguments import Value, checked
 from probes.engines.textattack.downloads import released_downloads
@@ -109,7 +110,7 @@ def build(
     except PlumblineError:
         raise
     except Exception as error:
-        raise Unavailable(f"{entry.name} could not be built: {loading.first_line(error)}", fix=entry.fix) from error
+        raise Unavailable(f"{entry.name} could not be built: {first_line(error)}", fix=entry.fix) from error
     if query_budget is not None:
         attack.goal_function.query_budget = query_budget
     return attack

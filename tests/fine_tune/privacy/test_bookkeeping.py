@@ -14,7 +14,7 @@ from torch.nn import functional as F  # noqa: N812
 from fine_tune.errors import RecipeError
 from fine_tune.privacy.bookkeeping import BookKeeping, uncovered
 from fine_tune.privacy.clipping import ChangedInputsError
-from fine_tune.privacy.selftest import reference_sums
+from fine_tune.privacy.reference import reference_sums
 
 WIDTH, PLACES = 8, 4
 

@@ -14,7 +14,8 @@ from torch.nn import functional as F  # noqa: N812
 from fine_tune.errors import RecipeError
 from fine_tune.privacy.clipping import batch_rows, make_clipper, prepare_model, refuse_mixing, refuse_shared
 from fine_tune.privacy.normalisation import hold_statistics, is_held, mixing, refuse_unloadable, with_group_norm
-from fine_tune.privacy.selftest import reference_sums, self_test
+from fine_tune.privacy.reference import reference_sums
+from fine_tune.privacy.selftest import self_test
 
 ROWS = 5
 SMALL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24, "num_labels": 3}

@@ -187,10 +187,13 @@ def test_surroundings_that_cannot_work_are_refused(
 ) -> None:
     import importlib.util
 
-    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
-    with pytest.raises(RecipeError, match="FSDP"):
-        train(tiny_base, review_data, tmp_path / "out")
-    monkeypatch.delenv("ACCELERATE_USE_FSDP")
+    for name, called in (("ACCELERATE_USE_FSDP", "FSDP"), ("ACCELERATE_USE_DEEPSPEED", "DeepSpeed")):
+        with monkeypatch.context() as patch:
+            patch.setenv(name, "true")
+            with pytest.raises(RecipeError, match=rf"(?s)does not run under {called}: a row's gradient.*torchrun"):
+                train(tiny_base, review_data, tmp_path / "out")
+            patch.setenv(name, "false")
+            assert ledger_of(train(tiny_base, review_data, tmp_path / called)).epsilon is not None
     find = importlib.util.find_spec
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name, *more: None if name == "opacus" else find(name, *more)
@@ -479,3 +482,27 @@ def test_the_command_line_shows_no_traceback(tiny_base: Path, review_frame: pd.D
     assert "delta is 0.5" in done.stderr
     assert "Traceback" not in done.stderr + done.stdout
     shutil.rmtree(tmp_path / "out", ignore_errors=True)
+
+
+def test_the_command_line_is_told_of_a_release(
+    tiny_base: Path, review_frame: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from typer.testing import CliRunner
+
+    from audit.cli import app
+
+    review_frame.to_csv(tmp_path / "rows.csv", index=False)
+    values = recipe(tiny_base, steps=9).model_dump(mode="json", exclude_defaults=True)
+    plan = {"recipe": values, "data": {"train": {"source": "rows.csv", "input": "text", "label": "label"}}}
+    (tmp_path / "recipe.yaml").write_text(json.dumps(plan))
+    asked = ["fine-tune", str(tmp_path / "recipe.yaml"), "--out", str(tmp_path / "out"), "--device", "cpu"]
+    nothing = CliRunner().invoke(app, [*asked, "--released", "7"])
+    assert nothing.exit_code == 2
+    assert "no noise can be repeated" in nothing.output
+    with monkeypatch.context() as patch, pytest.raises(StopError):
+        stop_at(5, patch)
+        CliRunner().invoke(app, asked)
+    done = CliRunner().invoke(app, [*asked, "--released", "7"])
+    assert done.exit_code == 0, done.output
+    ledger = ledger_of(Checkpoint.open(tmp_path / "out"))
+    assert [(r.purpose, r.steps) for r in ledger.facts.releases] == [("training", 9), ("resumed training", 2)]

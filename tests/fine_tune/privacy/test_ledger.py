@@ -11,7 +11,9 @@ from pydantic import ValidationError
 
 from fine_tune.privacy import ledger as module
 from fine_tune.privacy.accounting import epsilon_spent
-from fine_tune.privacy.ledger import Facts, Ledger, Outside, Release, refusals, remark, settle
+from fine_tune.privacy.conditions import refusals
+from fine_tune.privacy.facts import Facts, Outside, Release, message
+from fine_tune.privacy.ledger import Ledger, settle
 
 
 def release(**changes: Any) -> Release:
@@ -56,6 +58,9 @@ BROKEN: list[tuple[dict[str, Any], str]] = [
     ({"releases": (release(steps=19),)}, "knows of 19 noisy sums"),
     ({"releases": (release(steps=21),)}, "knows of 21 noisy sums"),
     ({"releases": (release(purpose="tuning"),)}, "knows of 0 noisy sums"),
+    ({"releases": (release(steps=15), release(purpose="resumed training", steps=5))}, "knows of 15 noisy sums"),
+    ({"releases": (release(), release(purpose="resumed training", noise_multiplier=2.0))}, "told of other noise"),
+    ({"releases": (release(), release(purpose="resumed training", sampling_rate=0.02))}, "told of other noise"),
     ({"releases": (release(noise_multiplier=1.5),)}, "other noise or another rate"),
     ({"releases": (release(sampling_rate=0.001),)}, "other noise or another rate"),
     ({"max_grad_norm": 0.0}, "bounds nothing"),
@@ -80,7 +85,7 @@ def test_no_combination_of_broken_conditions_gives_an_epsilon(which: set[int]) -
 
 def test_what_rests_on_the_rows_without_noise_leaves_no_epsilon() -> None:
     def item(standing: str) -> Outside:
-        return Outside(name="base weights", standing=standing, reason=remark("because"))  # type: ignore[arg-type]
+        return Outside(name="base weights", standing=standing, reason=message("because"))  # type: ignore[arg-type]
 
     for standing in ("public", "charged", "not used"):
         assert settle(facts(), outside=[item(standing)]).epsilon is not None
@@ -142,3 +147,9 @@ def test_the_origin_of_the_noise_is_stated_either_way() -> None:
     said = {secret: " ".join(map(str, settle(facts(secure_rng=secret)).known_issues)) for secret in (True, False)}
     assert "entropy" in said[True]
     assert "compute the noise" in said[False]
+
+
+def test_steps_that_were_taken_once_more_are_charged_beside() -> None:
+    both = settle(facts(releases=(release(), release(purpose="resumed training", steps=7))))
+    assert both.refusals == ()
+    assert both.epsilon == pytest.approx(epsilon_spent([release(steps=27).phase], 1e-4, "rdp"), rel=1e-9)

@@ -13,7 +13,7 @@ from torch.nn import functional as F  # noqa: N812
 from fine_tune.errors import RecipeError
 from fine_tune.privacy.clipping import make_clipper
 from fine_tune.privacy.opacus_clipping import GhostClipper, HookClipper
-from fine_tune.privacy.selftest import reference_sums
+from fine_tune.privacy.reference import reference_sums
 
 WAYS = [HookClipper, GhostClipper]
 

@@ -21,6 +21,8 @@ def recipe(*, private: bool = True, **options: Any) -> Recipe:
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"class_weights": "balanced"}, "class_weights"),
+    ({"reweigh": ["gender"]}, "reweigh"),
+    ({"balance": ["gender"]}, "balance"),
     ({"early_stopping": 3}, "early_stopping"),
     ({"search": {"learning_rate": [1e-4, 1e-3]}}, "search"),
     ({"seeds": [1, 2]}, "seeds"),

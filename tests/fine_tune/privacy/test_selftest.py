@@ -14,7 +14,8 @@ from fine_tune.errors import RecipeError
 from fine_tune.privacy.bookkeeping import BookKeeping
 from fine_tune.privacy.clipping import Clipper, make_clipper
 from fine_tune.privacy.meeting import module_where_rows_meet
-from fine_tune.privacy.selftest import reference_sums, self_test
+from fine_tune.privacy.reference import reference_sums
+from fine_tune.privacy.selftest import self_test
 
 BOUND = 0.5
 

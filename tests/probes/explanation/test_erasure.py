@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from probes.explanation.bounded_means import bounded_mean
+from probes.bounded_means import bounded_mean
 from probes.explanation.erasure import ONLY, WITHOUT, Erasures, curve_shares, random_orders, rank, units_of
 from probes.intervals import clopper_pearson, mean_interval
 

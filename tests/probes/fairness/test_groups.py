@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import accuracy_score, precision_score
 from statsmodels.stats.proportion import confint_proportions_2indep
 
 from fine_tune.errors import DataError
@@ -20,6 +19,8 @@ from probes.errors import ProbeError
 from probes.evidence import Axis, IntervalPlot, Measurement, Note, Table, Undefined, slice_name
 from probes.fairness.definitions import CRITERIA, DEFINES
 from probes.fairness.groups import Groups
+from probes.heterogeneity import heterogeneity
+from probes.rates import independent
 
 PROBE = Groups(positive="yes", permutations=200)
 GAPS = [f"{c.name}_{end}" for c in CRITERIA for end in ("difference", "ratio", "difference_p_value")]
@@ -77,66 +78,6 @@ rows_of = st.lists(
     min_size=4,
     max_size=120,
 )
-
-
-@given(rows_of)
-@settings(max_examples=40, deadline=None)
-def test_values_are_fairlearns(table, ctx, rows):
-    labels, said, names = map(list, zip(*rows, strict=True))
-    found = by_name(PROBE.summarise(table(labels, said, groups={"g": names}), ctx))
-    y, p, g = np.array(labels) == "yes", np.array(said) == "yes", np.array(names)
-    groups = sorted(set(names))
-    empty = {
-        "recall": [a for a in groups if not y[g == a].any()],
-        "false_positive_rate": [a for a in groups if y[g == a].all()],
-        "precision": [a for a in groups if not p[g == a].any()],
-    }
-    frame = fl.MetricFrame(
-        metrics={
-            "selection_rate": fl.selection_rate, "recall": fl.true_positive_rate,
-            "false_positive_rate": fl.false_positive_rate, "accuracy": accuracy_score,
-            "precision": lambda a, b: precision_score(a, b, zero_division=0), "count": fl.count,
-        },
-        y_true=y, y_pred=p, sensitive_features=g,
-    )  # fmt: skip
-    for name in ("selection_rate", "recall", "false_positive_rate", "precision", "accuracy", "count"):
-        for a in groups:
-            m = found[name, f"group:g={a}"]
-            if a in empty.get(name, []):
-                assert isinstance(m, Undefined)
-                assert a in str(m.reason)
-            else:
-                assert m.value == pytest.approx(frame.by_group[name][a], abs=1e-12)
-    few = len(groups) < 2
-    precision = fl.MetricFrame(
-        metrics=lambda a, b: precision_score(a, b, zero_division=0), y_true=y, y_pred=p, sensitive_features=g
-    )
-    args = {"y_true": y, "y_pred": p, "sensitive_features": g}
-    theirs = {
-        "demographic_parity": (fl.demographic_parity_difference(**args), fl.demographic_parity_ratio(**args), ()),
-        "equalized_odds": (
-            fl.equalized_odds_difference(**args), fl.equalized_odds_ratio(**args), ("recall", "false_positive_rate"),
-        ),
-        "equal_opportunity": (fl.equal_opportunity_difference(**args), fl.equal_opportunity_ratio(**args), ("recall",)),
-        "predictive_parity": (precision.difference(), precision.ratio(), ("precision",)),
-    }  # fmt: skip
-    for criterion in CRITERIA:
-        difference, ratio, needs = theirs[criterion.name]
-        missing = few or any(empty[r] for r in needs)
-        m = found[f"{criterion.name}_difference", "feature:g"]
-        assert isinstance(m, Undefined) == missing
-        r = found[f"{criterion.name}_ratio", "feature:g"]
-        if missing:
-            assert isinstance(r, Undefined)
-            assert isinstance(found[f"{criterion.name}_difference_p_value", "feature:g"], Undefined)
-            continue
-        assert m.value == pytest.approx(difference, abs=1e-12)
-        assert m.interval.low <= m.value <= m.interval.high
-        all_zero = any(frame.by_group[x].max() == 0 for x in criterion.rates)
-        assert isinstance(r, Undefined) == all_zero
-        if not all_zero:
-            assert r.value == pytest.approx(ratio, abs=1e-12)
-            assert r.interval.low <= r.value <= r.interval.high
 
 
 @given(rows_of, st.permutations("abcd"))
@@ -417,3 +358,31 @@ def test_a_million_rows_take_seconds(table, ctx):
     reading = Groups(positive="yes").summarise(rows, ctx)
     assert time.process_time() - started < 20
     assert by_name(reading)["count", "group:g=g7"].value > 30_000
+
+
+def test_heterogeneity_stands_beside_every_rate(table, ctx):
+    """Three groups of 100 at .2, .5 and .8; the tau is that of `probes.heterogeneity`, about their standard deviation."""
+    labels, said, names = counted(a=(10, 40, 10, 40), b=(25, 25, 25, 25), c=(40, 10, 40, 10), d=(0, 0, 20, 80))
+    m = by_name(PROBE.summarise(table(labels, said, groups={"g": names}), ctx))
+    found = m["recall_heterogeneity", "feature:g"]
+    expected = heterogeneity(independent(np.array([10, 25, 40]), np.array([50, 50, 50])), ctx.level)
+    assert (found.value, found.interval.high) == (expected.value, expected.high)
+    assert found.value == pytest.approx(0.3, abs=0.02)
+    # Group d has no positive label: no recall to differ in, and so the gap has no value.
+    assert (found.counts.denominator, found.counts.smallest, found.interval.method.params["groups"]) == (150, 50, 3)
+    assert isinstance(m["equal_opportunity_difference", "feature:g"], Undefined)
+    alike = by_name(PROBE.summarise(table(labels[:100] * 3, said[:100] * 3, groups={"g": list("abc") * 100}), ctx))
+    assert alike["selection_rate_heterogeneity", "feature:g"].value == 0
+    one = by_name(PROBE.summarise(table(labels, said, groups={"g": ["a"] * len(said)}), ctx))
+    assert "Fewer than two groups" in str(one["recall_heterogeneity", "feature:g"].reason)
+
+
+def test_mean_odds_average_two_rates_and_trust_no_independence_of_clusters(table, ctx):
+    labels, said, names = counted(a=(80, 20, 20, 80), b=(50, 50, 30, 70))
+    rows = table(labels, said, groups={"g": names}, cluster=[str(i % 50) for i in range(len(said))])
+    clustered = by_name(PROBE.summarise(rows, ctx))["equalized_odds_mean_difference", "feature:g"]
+    plain = by_name(PROBE.summarise(rows.drop_columns("cluster"), ctx))["equalized_odds_mean_difference", "feature:g"]
+    assert plain.value == clustered.value == pytest.approx((0.3 + 0.1) / 2)
+    assert plain.interval.method.name == "mean of largest gaps: Bonferroni low, MOVER high"
+    assert clustered.interval.method.name == "mean of joint intervals (Bonferroni)"
+    assert clustered.interval.low <= plain.interval.low < plain.interval.high < clustered.interval.high

@@ -20,7 +20,8 @@ from fine_tune.train import fine_tune
 from probes.checkpoint_subject import CheckpointSubject
 from probes.errors import ProbeError, Unavailable
 from probes.evidence import Measurement, Need, Reading, Undefined
-from probes.privacy.canaries import KEY, Canaries, centred
+from probes.privacy.canaries import KEY, Canaries
+from probes.privacy.canary_reading import centred
 from probes.privacy.one_run import ceiling, epsilon_bound
 from probes.probe import Context
 from probes.registry import create

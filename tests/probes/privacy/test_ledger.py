@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fine_tune.privacy.ledger import Facts, Outside, Release, remark, settle
+from fine_tune.privacy.facts import Facts, Outside, Release, message
+from fine_tune.privacy.ledger import settle
 from probes.errors import ProbeError, Unavailable
 from probes.evidence import Measurement, Table, Undefined
 from probes.fake_subject import FakeSubject
@@ -32,14 +33,14 @@ def facts(**changes):
 
 
 OUTSIDE = (
-    Outside(name="vocabulary", standing="public", reason=remark("It comes with the base.")),
-    Outside(name="search", standing="charged", reason=remark("{n} trials are charged.", n=2)),
+    Outside(name="vocabulary", standing="public", reason=message("It comes with the base.")),
+    Outside(name="search", standing="charged", reason=message("{n} trials are charged.", n=2)),
 )
 
 
 def ledger(**changes):
     return settle(
-        facts(**changes), outside=OUTSIDE, not_covered=[remark("{rows} rows share an input.", rows=3)],
+        facts(**changes), outside=OUTSIDE, not_covered=[message("{rows} rows share an input.", rows=3)],
         versions={"opacus": "1.6.0"},
     )  # fmt: skip
 
@@ -172,7 +173,7 @@ def test_an_epsilon_that_the_steps_do_not_give_is_not_repeated(sound, lie):
 
 
 def test_something_private_outside_leaves_no_epsilon():
-    search = Outside(name="vocabulary", standing="private", reason=remark("Counted on the rows."))
+    search = Outside(name="vocabulary", standing="private", reason=message("Counted on the rows."))
     found, _ = read(settle(facts(), outside=[search]).model_dump(mode="json", by_alias=True))
     assert "vocabulary was fitted on the protected rows" in found["epsilon"].reason.fill()
 

@@ -20,28 +20,6 @@ from probes.ranking import roc_auc
 from probes.registry import create
 
 CTX = Context(instance="membership", seed=3)
-WORDS = [
-    "good",
-    "bad",
-    "fine",
-    "awful",
-    "great",
-    "poor",
-    "the",
-    "a",
-    "movie",
-    "film",
-    "plot",
-    "actor",
-    "was",
-    "is",
-    "very",
-    "not",
-    "really",
-    "she",
-    "he",
-    "they",
-]
 
 
 def figures(reading):

@@ -19,28 +19,7 @@ from probes.probe import Context, MemoryJournal
 from probes.registry import create
 
 CTX = Context(instance="membership", seed=3)
-WORDS = [
-    "good",
-    "bad",
-    "fine",
-    "awful",
-    "great",
-    "poor",
-    "the",
-    "a",
-    "movie",
-    "film",
-    "plot",
-    "actor",
-    "was",
-    "is",
-    "very",
-    "not",
-    "really",
-    "she",
-    "he",
-    "they",
-]
+WORDS = "good bad fine awful great poor the a movie film plot actor was is very not really she he they"
 
 
 def figures(reading):
@@ -157,7 +136,7 @@ def test_no_training_rows_at_hand():
 def data():
     rng = np.random.default_rng(0)
     n = 240
-    texts = [" ".join(rng.choice(WORDS, 8)) for _ in range(n)]
+    texts = [" ".join(rng.choice(WORDS.split(), 8)) for _ in range(n)]
     columns = {"text": texts, "label": rng.choice(["no", "yes"], n).tolist(), "g": rng.choice(["a", "b"], n).tolist()}
     return AuditData.from_columns(columns, Roles(input="text", label="label", groups=("g",)), name="noise")
 
