@@ -27,6 +27,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from scipy import special
@@ -116,9 +117,13 @@ def _climb(shares: Shares, start: Float, tail: float) -> Float:
         top, bottom = (low.argmax(axis=-1)[:, None], high.argmin(axis=-1)[:, None])
         pair = np.stack([np.take_along_axis(errors, i, -1)[:, 0] for i in (top, bottom)])
         for weights in (np.full(pair.shape, np.sqrt(0.5)), pair / np.hypot(*pair)):
-            z = _smallest(z, least, lambda at, w=weights, s=slack: crossing(at, w, s, errors) <= rest)
+            z = _smallest(z, least, partial(_crosses_rarely, weights=weights, slack=slack, errors=errors, rest=rest))
         reached = np.maximum(reached, gap_low(shares.values, shares.limits(special.ndtr(-z))))
     return reached
+
+
+def _crosses_rarely(z: Float, *, weights: Float, slack: Limits, errors: Float, rest: float) -> Bool:
+    return crossing(z, weights, slack, errors) <= rest
 
 
 def least_favourable(below: Float, above: Float, errors: Float, gap: Float) -> Limits:
