@@ -50,11 +50,11 @@ def tail_of(level: float) -> float:
     return (1 - level) / 2
 
 
-def critical(tail: npt.ArrayLike, freedom: npt.ArrayLike = np.inf) -> Float:
+def critical(tail: float | Float, freedom: npt.ArrayLike = np.inf) -> Float:
     """What a standard normal, or a t with ``freedom`` degrees, exceeds with probability ``tail``."""
     known = np.maximum(np.asarray(freedom, dtype=float), 1.0)
-    share, endless = np.asarray(tail, dtype=float), np.isinf(known)
-    return np.where(endless, -special.ndtri(share), -special.stdtrit(np.where(endless, 1.0, known), share))
+    endless = np.isinf(known)
+    return np.where(endless, -special.ndtri(tail), -special.stdtrit(np.where(endless, 1.0, known), tail))
 
 
 def wilson(share: npt.ArrayLike, n: npt.ArrayLike, crit: npt.ArrayLike) -> Limits:
