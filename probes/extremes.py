@@ -27,11 +27,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from scipy import special
 
-from probes.intervals import Bool, Float, Limits, critical, wilson
+from probes.intervals import Float, Limits, critical, wilson
 from probes.pairs import gap_high, gap_low, shortfalls, simultaneous_tail
 from probes.rates import Proportions
 
@@ -59,8 +60,10 @@ class Shares:
 
     @classmethod
     def of(cls, rate: Proportions) -> Shares:
-        """One table's."""
-        return cls(values=rate.values, sizes=rate.denominators / rate.design_effects, freedom=rate.freedom)
+        """One table's, groups in an order that does not depend on their names."""
+        values, sizes, freedom = rate.values, rate.denominators / rate.design_effects, rate.freedom
+        order = np.lexsort((freedom, sizes, values))
+        return cls(values=values[order], sizes=sizes[order], freedom=freedom[order])
 
     def limits(self, tail: Float | float) -> Limits:
         """Wilson limits; ``tail`` is one for each table, shape (...). As `Proportions.limits`."""
@@ -116,7 +119,7 @@ def _climb(shares: Shares, start: Float, tail: float) -> Float:
         top, bottom = (low.argmax(axis=-1)[:, None], high.argmin(axis=-1)[:, None])
         pair = np.stack([np.take_along_axis(errors, i, -1)[:, 0] for i in (top, bottom)])
         for weights in (np.full(pair.shape, np.sqrt(0.5)), pair / np.hypot(*pair)):
-            z = _smallest(z, least, lambda at, w=weights, s=slack: crossing(at, w, s, errors) <= rest)
+            z = _smallest(z, least, partial(crossing, weights=weights, slack=slack, errors=errors), rest)
         reached = np.maximum(reached, gap_low(shares.values, shares.limits(special.ndtr(-z))))
     return reached
 
@@ -180,8 +183,7 @@ def _upper(shares: Shares, tail: float) -> Float:
     def limit(z: Float) -> Float:
         return gap_high(shares.values, shares.limits(special.ndtr(-z)))
 
-    z = _smallest(plain, 0.0, lambda at: staying(at, limit(at), centre, shares.sizes) <= tail)
-    return limit(z)
+    return limit(_smallest(plain, 0.0, lambda z: staying(z, limit(z), centre, shares.sizes), tail))
 
 
 def staying(z: Float, gap: Float, centre: Float, sizes: Float) -> Float:
@@ -213,11 +215,11 @@ def staying(z: Float, gap: Float, centre: Float, sizes: Float) -> Float:
     return out
 
 
-def _smallest(high: Float, low: float, enough: Callable[[Float], Bool]) -> Float:
-    """The smallest z in [low, high] that is ``enough``, by bisection from above; ``high`` where nothing smaller is."""
+def _smallest(high: Float, low: float, chance: Callable[[Float], Float], tail: float) -> Float:
+    """The smallest z in [low, high] of which ``chance`` is at most ``tail``, by bisection from above; else ``high``."""
     over, under = high, np.full(high.shape, low)
     for _ in range(_HALVINGS):
         middle = (over + under) / 2
-        good = enough(middle)
+        good = chance(middle) <= tail
         over, under = np.where(good, middle, over), np.where(good, under, middle)
     return over

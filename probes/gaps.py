@@ -1,7 +1,7 @@
-"""Many groups compared: the largest gap, the smallest ratio, each group against the best, and chance.
+"""Many groups compared: the largest gap, the smallest ratio, and each group against the best.
 
 It takes `probes.rates.Proportions` whose denominators are all positive, and refuses (ValueError) fewer than
-two groups. It never resamples rows for an interval.
+two groups. It never resamples rows for an interval; `probes.permutation` says what chance alone would make of a gap.
 
 The two ends of an extreme over groups rest on two different arguments.
 
@@ -26,9 +26,8 @@ import numpy as np
 
 from probes.evidence import Scalar
 from probes.extremes import Shares, lower_end, upper_end
-from probes.intervals import Estimate, Float, Limits, ratio_high, ratio_low, tail_of
+from probes.intervals import Estimate, Limits, ratio_high, ratio_low, tail_of
 from probes.pairs import (
-    BLOCK,
     gap_high,
     gap_low,
     least_ratio_high,
@@ -45,7 +44,6 @@ __all__ = [
     "least_ratio_high",
     "least_ratio_low",
     "mean_gap",
-    "permutation_p_value",
     "ratios_to_highest",
     "simultaneous_tail",
     "smallest_ratio",
@@ -155,36 +153,6 @@ def ratios_to_highest(rate: Proportions, level: float) -> tuple[Estimate, ...]:
         Estimate(value=float(v / top), low=float(a), high=float(b), method=method, params=params)
         for v, a, b in zip(values, lows, highs, strict=True)
     )
-
-
-def permutation_p_value(rates: Sequence[Proportions], rng: np.random.Generator, draws: int) -> tuple[float, float]:
-    """How often chance alone gives a worst gap at least as large, and the Monte Carlo standard error of that.
-
-    Under "the group plays no part" the successes of one rate fall on its groups like draws without
-    replacement, so each draw is multivariate hypergeometric and rates are independent given their
-    denominators. p = (1 + hits) / (1 + draws) (Phipson and Smyth 2010). With clusters the counts are first
-    divided by the pooled design effect, an approximation that makes chance gaps as large as they are between
-    clusters of that likeness.
-    """
-    observed = max(float(r.values.max() - r.values.min()) for r in rates)
-    worst = np.zeros(draws)
-    for rate in rates:
-        worst = np.maximum(worst, _chance_gaps(rate, rng, draws))
-    p = (1 + int(np.count_nonzero(worst >= observed - 1e-12))) / (1 + draws)
-    return p, float(np.sqrt(p * (1 - p) / (1 + draws)))
-
-
-def _chance_gaps(rate: Proportions, rng: np.random.Generator, draws: int) -> Float:
-    effect = rate.pooled_design_effect
-    sizes = np.maximum(np.rint(rate.denominators / effect), 1).astype(np.int64)
-    hits = int(np.clip(np.rint(rate.successes.sum() / effect), 0, sizes.sum()))
-    out = np.empty(draws)
-    step = max(1, BLOCK // len(sizes))
-    for start in range(0, draws, step):
-        stop = min(start + step, draws)
-        shares = rng.multivariate_hypergeometric(sizes, hits, size=stop - start, method="marginals") / sizes
-        out[start:stop] = shares.max(axis=1) - shares.min(axis=1)
-    return out
 
 
 def _limits(rate: Proportions, tail: float, rates: int) -> tuple[Limits, Limits]:

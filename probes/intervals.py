@@ -50,7 +50,7 @@ def tail_of(level: float) -> float:
     return (1 - level) / 2
 
 
-def critical(tail: float, freedom: npt.ArrayLike = np.inf) -> Float:
+def critical(tail: float | Float, freedom: npt.ArrayLike = np.inf) -> Float:
     """What a standard normal, or a t with ``freedom`` degrees, exceeds with probability ``tail``."""
     known = np.maximum(np.asarray(freedom, dtype=float), 1.0)
     endless = np.isinf(known)

@@ -39,7 +39,9 @@ def halves(units: Int, columns: Sequence[Int], rng: np.random.Generator) -> Bool
     """
     if not len(units):
         return np.zeros(0, dtype=bool)
-    cells = np.unique(np.column_stack(columns), axis=0, return_inverse=True)[1].reshape(-1)
+    cells = np.zeros(len(units), dtype=np.int64)
+    for column in columns:
+        cells = np.unique(cells * (int(column.max()) + 2) + column + 1, return_inverse=True)[1].astype(np.int64)
     # Numbered by the first unit that has them, so that renaming groups draws the same halves.
     earliest = np.full(int(cells.max()) + 1, len(units), dtype=np.int64)
     np.minimum.at(earliest, cells, units)
@@ -47,11 +49,12 @@ def halves(units: Int, columns: Sequence[Int], rng: np.random.Generator) -> Bool
     number[np.argsort(earliest, kind="stable")] = np.arange(len(earliest))
     cells = number[cells]
     size = int(units.max()) + 1
-    pairs, counts = np.unique(np.column_stack([units, cells]), axis=0, return_counts=True)
-    by_count = np.lexsort((pairs[:, 1], -counts, pairs[:, 0]))
-    owner, first = np.unique(pairs[by_count, 0], return_index=True)
+    kinds = len(number)
+    pairs, counts = np.unique(units * kinds + cells, return_counts=True)
+    by_count = np.lexsort((pairs % kinds, -counts, pairs // kinds))
+    owner, first = np.unique(pairs[by_count] // kinds, return_index=True)
     stratum = np.zeros(size, dtype=np.int64)
-    stratum[owner] = pairs[by_count, 1][first]
+    stratum[owner] = pairs[by_count[first]] % kinds
     shuffled = rng.permutation(size)
     order = shuffled[np.argsort(stratum[shuffled], kind="stable")]
     even = order[: size - size % 2].reshape(-1, 2)

@@ -58,9 +58,10 @@ def expected(groups: Int, size: int, chance: Float, clusters: Int | None) -> Exp
     effects = base.design_effects
     if clusters is not None and base.clusters is not None:
         own = clusters[inside]
-        pairs, place = np.unique(np.column_stack([groups, own]), axis=0, return_inverse=True)
-        sums = np.bincount(place.reshape(-1), weights=chance - means[groups], minlength=len(pairs))
-        squares = np.bincount(pairs[:, 0], weights=sums**2, minlength=size)
+        width = int(own.max(initial=0)) + 1
+        pairs, place = np.unique(groups * width + own, return_inverse=True)
+        sums = np.bincount(place, weights=chance - means[groups], minlength=len(pairs))
+        squares = np.bincount(pairs // width, weights=sums**2, minlength=size)
         lots = np.bincount(groups, weights=chance * (1 - chance), minlength=size)
         robust = squares * base.clusters / np.maximum(base.clusters - 1, 1) + lots
         spread = np.where(n > 0, n * np.nan_to_num(means) * (1 - np.nan_to_num(means)), 0.0)

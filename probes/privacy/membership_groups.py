@@ -113,7 +113,7 @@ def _group_measure(group: _Group, level: float, min_group: int) -> AnyMeasuremen
 
 
 def _gap(feature: Feature, groups: list[_Group], rows: Scored, level: float) -> AnyMeasurement:
-    """Largest difference of two groups' AUC; the two ends rest on what `probes.gaps` says of its own."""
+    """Largest difference of two groups' AUC; the two ends have the plain form that `probes.gaps` keeps for ratios."""
     where = feature_axes(feature.name)
     counts = rows.where(feature.codes >= 0).counts()
     if len(groups) < 2:

@@ -147,6 +147,6 @@ METHOD = message(
     "whose gradient has the sign of that of cross-entropy and does not vanish where the model is sure; beside them noise, "
     "a random sign at every place, as a control. A row counts as changed from the smallest epsilon on at which a change "
     "was found. Shares have Wilson intervals; the low end of a largest gap holds simultaneously over all pairs of groups "
-    "(studentised range), the high end is intersection-union over plain Newcombe limits; its p-value permutes group "
+    "that can still be the largest, the high end is calibrated intersection-union over Newcombe limits; its p-value permutes group "
     "membership. Clusters enter by the design effect. Limits of curves hold point by point."
 )

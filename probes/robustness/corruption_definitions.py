@@ -96,6 +96,6 @@ METHOD = message(
     "Each image is damaged as it is stored, before the model's own resizing, in the manner of Hendrycks and Dietterich "
     "(2019), with sizes relative to the image; amounts are listed beside the figures. Shares have Wilson intervals; all "
     "damaged forms of an image count as one cluster. Drops are paired on the same rows. The low end of a largest gap "
-    "holds simultaneously over all pairs of groups (studentised range), the high end is intersection-union over plain "
-    "Newcombe limits; its p-value permutes group membership. Clusters enter by the design effect."
+    "holds simultaneously over all pairs of groups that can still be the largest, the high end is calibrated "
+    "intersection-union over Newcombe limits; its p-value permutes group membership. Clusters enter by the design effect."
 )

@@ -121,7 +121,7 @@ LIMITS: tuple[Message, ...] = (
 METHOD = message(
     "TextAttack's own recipe, search, constraints and count of queries; only the model is called differently, many "
     "attacks at a time. Shares have Wilson intervals, the median of queries lies between order statistics, means have "
-    "Student's t intervals. The low end of a largest gap holds simultaneously over all pairs of groups (studentised "
-    "range), the high end is intersection-union over plain Newcombe limits; its p-value permutes group membership. "
+    "Student's t intervals. The low end of a largest gap holds simultaneously over all pairs of groups that "
+    "can still be the largest, the high end is calibrated intersection-union over Newcombe limits; its p-value permutes group membership. "
     "Clusters enter by the design effect. Limits of the curve hold point by point."
 )

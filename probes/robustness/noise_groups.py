@@ -78,7 +78,7 @@ class Groups:
         return [gap, exact(names[1], p, counts, here).model_copy(update={"monte_carlo_error": error})]
 
     def _drop_gap(self, sheet: Sheet, labelled: Bool, kept: Sequence[int], here: Slice, level: float) -> AnyMeasurement:
-        """Both ends as `probes.gaps.largest_gap` has them, from the limits of each group's drop."""
+        """Both ends in the plain form that `probes.gaps` keeps for ratios, from the limits of each group's drop."""
         name = "accuracy_drop_difference"
         counts = self._gap_counts(sheet, labelled, kept)
         if len(kept) < 2:

@@ -122,7 +122,7 @@ def test_many_tables_are_as_one_after_another_and_clusters_too(monkeypatch):
     cluster, group = np.repeat(np.arange(60), 4), np.repeat(np.arange(4), 60)
     tables += [count(group, 4, np.repeat(rng.random(60) < 0.2 + 0.1 * group[::4], 4), cluster) for _ in range(5)]
     stacked = _stack(tables)
-    assert np.allclose(stacked.limits(np.full(25, 0.01))[0][22], tables[22].limits(0.01)[0])
+    assert np.allclose(np.sort(stacked.limits(np.full(25, 0.01))[0][22]), np.sort(tables[22].limits(0.01)[0]))
     for end in (lower_end, upper_end):
         one = [float(end(Shares.of(t), 0.025)) for t in tables]
         assert end(stacked, 0.025) == pytest.approx(one, abs=1e-12)
