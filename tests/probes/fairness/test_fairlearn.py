@@ -73,7 +73,7 @@ tables = st.lists(st.tuples(st.booleans(), st.booleans(), st.sampled_from("abcd"
 
 
 @given(tables, st.booleans())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_every_value_is_the_metric_frames(table, ctx, rows, clustered):
     y, p, g = (np.array(c) for c in zip(*rows, strict=True))
     others = {"cluster": [str(i // 3) for i in range(len(rows))]} if clustered else {}
@@ -111,7 +111,7 @@ def test_every_value_is_the_metric_frames(table, ctx, rows, clustered):
 
 
 @given(tables)
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=5, deadline=None)
 def test_every_gap_is_what_fairlearns_functions_give(table, ctx, rows):
     y, p, g = (np.array(c) for c in zip(*rows, strict=True))
     found = found_in(table, ctx, y, p, g)
