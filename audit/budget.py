@@ -88,11 +88,17 @@ def within(seconds: float | None) -> Iterator[None]:
     if seconds <= 0:
         raise TimeIsUp
     end = time.monotonic() + seconds
-    if threading.current_thread() is threading.main_thread() and hasattr(signal, "setitimer"):
-        with _alarm(seconds):
+    try:
+        if threading.current_thread() is threading.main_thread() and hasattr(signal, "setitimer"):
+            with _alarm(seconds):
+                yield
+        else:
             yield
-    else:
-        yield
+    except Exception as error:
+        # An interruption in the midst of a library's own call may come out as an error of that library.
+        if time.monotonic() >= end:
+            raise TimeIsUp from error
+        raise
     if time.monotonic() > end:
         raise TimeIsUp
 

@@ -134,10 +134,19 @@ def test_beside_the_main_thread_the_time_is_checked_at_the_end():
     assert seen == ["up"]
 
 
-def test_within_its_time_nothing_happens():
+def test_an_interruption_that_a_library_turns_into_its_own_error_is_still_one():
+    with pytest.raises(TimeIsUp), within(0.05):
+        try:
+            time.sleep(5)
+        except TimeIsUp:
+            raise SystemError("interrupted half way") from None
+
+
+def test_within_its_time_nothing_happens_and_errors_are_their_own():
     with within(5):
         pass
-    time.sleep(0.01)
+    with pytest.raises(ValueError, match="own"), within(5):
+        raise ValueError("own")
 
 
 PROFILES = """profiles:
