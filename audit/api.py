@@ -63,6 +63,7 @@ def run(
     label: str | None = "label",
     groups: Sequence[str] = (),
     cluster: str | None = None,
+    counterpart: str | None = None,
     id: str | None = None,
     labels: Mapping[Any, str] | None = None,
     positive: str | None = None,
@@ -87,7 +88,7 @@ def run(
             ``predict_proba``; a `probes.subject.EndpointSpec`; any `probes.subject.Subject`; or predictions as a data
             frame, or a csv or parquet file, with a ``prediction`` column or ``score_<class>`` columns.
         data: the rows to examine it on, as a data frame or file; None where the predictions carry their own columns.
-        input, label, groups, cluster, id: columns by role; models read ``text`` unless told otherwise. Several columns as
+        input, label, groups, cluster, counterpart, id: columns by role; models read ``text`` unless told otherwise. Several columns as
             ``input`` make up one mapping a row; an estimator takes those that it was fitted on, where it names them.
         labels: class name for each value of the label column, where they differ.
         positive: the class that is an advantage or a detection, for group rates of binary tasks; needed for two classes.
@@ -113,7 +114,7 @@ def run(
 
     one, several = (input, ()) if input is None or isinstance(input, str) else (None, tuple(input))
     roles = Roles(
-        input=one, label=label, groups=tuple(groups), cluster=cluster, id=id, labels=dict(labels or {})
+        input=one, label=label, groups=tuple(groups), cluster=cluster, counterpart=counterpart, id=id, labels=dict(labels or {})
     )  # fmt: skip
     told = Told(processor=processor, classes=None if classes is None else tuple(classes), digest=digest)
     opened = open_given(subject, data, roles, inputs=several, told=told)

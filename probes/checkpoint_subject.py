@@ -92,7 +92,7 @@ class CheckpointSubject(AskedSubject):
         self.details = _details(checkpoint)
         if len(data) < given:
             self.details["canary_rows_left_out"] = given - len(data)
-        if training_data is not None and self.training_data is None:
+        if training_data is not None and self.training_data is None and checkpoint.training_record is not None:
             self.details["training_data"] = f"{training_data.name} is not what the training record names; not used"
         self.training = _training(checkpoint)
         self.files = dict(checkpoint.file_digests)

@@ -45,8 +45,8 @@ if TYPE_CHECKING:
     ),
     method=message(
         "Rates have Wilson intervals on their own denominators. The low end of a largest gap holds "
-        "simultaneously over all pairs of groups (studentised range), the high end is intersection-union "
-        "over plain Newcombe limits; ratios mirror this with MOVER-R limits; equalized odds splits the low "
+        "simultaneously over the pairs of groups that can still be the largest, the high end is calibrated "
+        "intersection-union over Newcombe limits; ratios have the plain forms with MOVER-R limits; equalized odds splits the low "
         "end's tail over its two rates. p-values permute group membership (given the label for recall and "
         "false positive rate, given the prediction for precision). Clusters enter intervals by the design effect; p-values "
         "exchange clusters of one group whole and rows of other clusters within them. The mean of equalized odds has the "

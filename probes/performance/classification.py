@@ -24,6 +24,7 @@ from probes.evidence import (
     Message,
     Need,
     Reading,
+    Scalar,
     Slice,
     Table,
     Undefined,
@@ -32,9 +33,10 @@ from probes.evidence import (
 from probes.intervals import Estimate, Float, mean_of_parts, tail_of
 from probes.performance.definitions import CLASSIFICATION
 from probes.ranking import roc_auc
-from probes.rates import Proportions, count
+from probes.rates import Proportions, Rate, count, count_rate
 from probes.reasons import naming
 from probes.registry import probe
+from probes.standard_errors import standard_errors
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -113,8 +115,10 @@ class _Sheet:
         wrong = ~right
         clusters = known.clusters
         self.accuracy = count(np.zeros(len(known), dtype=np.int64), 1, right, clusters)
-        self.recall = count(known.labels, size, right, clusters)
-        self.precision = count(known.predictions, size, right, clusters)
+        recall = count_rate(known.labels, size, right, clusters)
+        precision = count_rate(known.predictions, size, right, clusters)
+        self.recall, self.precision = recall.proportions, precision.proportions
+        self.widening = {"recall": _widening(recall), "precision": _widening(precision)}
         self.jaccard = count(
             np.concatenate([known.labels, known.predictions[wrong]]),
             size,
@@ -168,12 +172,17 @@ class _Sheet:
         if empty:
             return Undefined(name=name, counts=counts, reason=naming(few, many, empty))
         values, (low, high) = rates.values, rates.limits(tail_of(self.level))
+        params: dict[str, Scalar] = {}
         if name == "f1_macro":
             values, low, high = (_f1(a) for a in (values, low, high))
             ends, method = (float(low.mean()), float(high.mean())), "mean of the classes' Wilson limits"
         else:
             ends, method = mean_of_parts(values, low, high), "MOVER of the classes' Wilson limits"
-        estimate = Estimate(value=float(values.mean()), low=ends[0], high=ends[1], method=method, params={})
+            wider = self.widening["precision" if name == "precision_macro" else "recall"]
+            centre = float(values.mean())
+            ends = (max(centre - wider * (centre - ends[0]), 0.0), min(centre + wider * (ends[1] - centre), 1.0))
+            params = {"shared_clusters": wider} if wider > 1 else {}
+        estimate = Estimate(value=float(values.mean()), low=ends[0], high=ends[1], method=method, params=params)
         return self._measured(name, estimate, counts, ())
 
     def _areas(self) -> tuple[list[AnyMeasurement], list[Message]]:
@@ -258,3 +267,18 @@ def _plot(title: Message, measurements: Sequence[AnyMeasurement]) -> IntervalPlo
             low, high = (m.interval.low, m.interval.high) if m.interval else (None, None)
             points.append(IntervalPoint(label=label, value=m.value, low=low, high=high, n=n))
     return IntervalPlot(title=title, unit="share", points=tuple(points))
+
+
+def _widening(rate: Rate) -> float:
+    """How much less is known of the mean over classes than if their clusters were different ones; at least 1.
+
+    Classes that share clusters err together. The ratio is that of standard errors by clusters, with and without the covariances; where a
+    class lies in a single cluster they can't be estimated, and it is that of classes which err as one.
+    """
+    if rate.cells is None:
+        return 1.0
+    covariance = standard_errors(rate.cells).covariance
+    if np.isnan(covariance).any():
+        return float(np.sqrt(len(covariance)))
+    alone = float(np.trace(covariance))
+    return float(np.sqrt(max(covariance.sum() / alone, 1.0))) if alone > 0 else 1.0

@@ -157,3 +157,36 @@ def test_unknown_label_is_one_clear_error(table, ctx):
 def test_weights_are_not_ignored_in_silence(table, ctx):
     reading = PROBE.summarise(table(["no", "yes"], ["no", "yes"], weight=[1.0, 2.0]), ctx)
     assert any("do not use them" in str(r) for r in reading.remarks)
+
+
+def _mean(table, ctx, labels, right, clusters):
+    names = np.array(["no", "yes"])
+    rows = table(
+        names[labels].tolist(),
+        names[np.where(right, labels, 1 - labels)].tolist(),
+        cluster=clusters.astype(str).tolist(),
+    )
+    return by_name(PROBE.summarise(rows, ctx))["balanced_accuracy", "all"].interval
+
+
+def test_classes_that_share_clusters_err_together(table, ctx):
+    """Each cluster is answered wholly right or wholly wrong and holds both classes: the mean knows no more than one of them."""
+    rng = np.random.default_rng(5)
+    clusters, right, labels = np.repeat(np.arange(60), 4), np.repeat(rng.random(60) < 0.7, 4), np.tile([0, 0, 1, 1], 60)
+    together = _mean(table, ctx, labels, right, clusters)
+    apart = _mean(table, ctx, labels, right, clusters * 2 + labels)
+    assert together.method.params["shared_clusters"] == pytest.approx(np.sqrt(2), rel=1e-9)
+    assert "shared_clusters" not in apart.method.params
+    assert together.high - together.low == pytest.approx(np.sqrt(2) * (apart.high - apart.low), rel=1e-6)
+
+
+def test_the_mean_over_classes_covers_where_clusters_span_them(table, ctx):
+    rng, misses, naive = np.random.default_rng(6), 0, 0
+    labels, clusters = np.tile([0, 0, 1, 1], 50), np.repeat(np.arange(50), 4)
+    for _ in range(200):
+        right = np.repeat(rng.random(50) < 0.6, 4)
+        found = _mean(table, ctx, labels, right, clusters)
+        centre, half = right.mean(), np.sqrt(0.5)
+        misses += not found.low <= 0.6 <= found.high
+        naive += not centre - half * (centre - found.low) <= 0.6 <= centre + half * (found.high - centre)
+    assert misses / 200 <= 0.085 < naive / 200
