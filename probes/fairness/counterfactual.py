@@ -13,9 +13,10 @@ from fine_tune.predictions import PredictionsMeta, feature_names
 from probes.answers import answers, group_codes
 from probes.errors import ProbeError, Unavailable
 from probes.evidence import AnyMeasurement, Evidence, Message, Need, Reading, message
+from probes.fairness.asked import positives
 from probes.fairness.counterfactual_definitions import DEFINES, LIMITS, METHOD
 from probes.fairness.counterfactual_pairs import TEXT
-from probes.fairness.counterfactual_reading import Sheet, positives, undefined
+from probes.fairness.counterfactual_reading import Sheet, undefined
 from probes.fairness.templates import Rows, arrange
 from probes.reasons import naming
 from probes.registry import probe

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from probes.answers import Answers
-from probes.errors import ProbeError
 from probes.evidence import (
     AnyMeasurement,
     Axis,
@@ -53,26 +52,6 @@ if TYPE_CHECKING:
 _NO_SCORES = message("The predictions have no scores.")
 _TOO_FEW = message("Fewer than two independent templates are left to compare.")
 _NONE = message("No template is left with two identities of {feature} to compare.")
-
-
-def positives(positive: str | None, classes: tuple[str, ...], decided: str | None, probe: str) -> tuple[int, ...]:
-    """Codes of the classes whose scores are looked at: the one that is named, or each of three or more.
-
-    Raises:
-        ProbeError: the class does not exist, or none of two is named.
-    """
-    named = positive if positive is not None else (decided if len(classes) <= 2 else None)
-    if named is None and len(classes) > 2:
-        return tuple(range(len(classes)))
-    if named not in classes:
-        raise ProbeError(
-            f"{probe} does not know which class is positive"
-            if named is None
-            else f"{named!r} is no class of the subject",
-            expected=f"positive: one of {', '.join(classes)}",
-            fix="name it under the probe's options",
-        )
-    return (classes.index(named),)
 
 
 def undefined(feature: str | None, reason: Message, rows: int) -> list[AnyMeasurement]:

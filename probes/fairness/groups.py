@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from fine_tune.predictions import feature_names
 from probes.answers import answers, group_codes
-from probes.errors import ProbeError
 from probes.evidence import AnyMeasurement, Evidence, Need, Reading, message
+from probes.fairness.asked import asked_features, check_features, positives
 from probes.fairness.definitions import DEFINES
 from probes.fairness.grouping import group
 from probes.fairness.sheet import Sheet
@@ -80,36 +80,27 @@ class Groups:
             raise ValueError(f"min_group is {self.min_group}; at least 1 is needed")
         if self.permutations < 1:
             raise ValueError(f"permutations is {self.permutations}; at least 1 is needed")
-        for listed in (self.features or (), self.intersections):
-            if len(set(listed)) != len(listed):
-                raise ValueError(f"{list(listed)} names something twice")
-        for crossed in self.intersections:
-            if len(set(crossed)) < 2 or len(set(crossed)) != len(crossed):
-                raise ValueError(f"an intersection needs two or more different features, not {list(crossed)}")
+        check_features(self.features, self.intersections)
 
     def collect(self, subject: Subject, ctx: Context) -> pa.Table:
         """The subject's predictions on its data; options are checked first, before anything slow."""
-        self._positives(subject.classes, subject.positive)
+        positives(self.positive, subject.classes, subject.positive, "fairness.groups")
         return subject.predictions(ctx)
 
     def summarise(self, rows: pa.Table, ctx: Context) -> Reading:
         """Rates a group, gaps a feature or intersection; plots, a table and notes as evidence."""
         every = answers(rows)
-        positives = self._positives(every.classes, every.positive)
-        names = self.features if self.features is not None else feature_names(rows)
-        if not names and not self.intersections:
-            raise ProbeError("the data has no sensitive feature", fix="give a column the role `groups`")
-        columns = {
-            n: group_codes(rows, n) for n in dict.fromkeys((*names, *(f for c in self.intersections for f in c)))
-        }
+        codes = positives(self.positive, every.classes, every.positive, "fairness.groups")
+        wanted = asked_features(self.features, self.intersections, feature_names(rows))
+        columns = {n: group_codes(rows, n) for n in dict.fromkeys(name for crossed in wanted for name in crossed)}
         measurements: list[AnyMeasurement] = []
         evidence: list[Evidence] = []
         remarks = list(every.remarks())
-        for features in (*((n,) for n in names), *self.intersections):
+        for features in wanted:
             grouping = group(features, [columns[f] for f in features], self.min_group)
             sheet = Sheet(grouping, every, ctx, self.permutations)
-            for k in positives:
-                sheet.read(k, many=len(positives) > 1)
+            for k in codes:
+                sheet.read(k, many=len(codes) > 1)
             sheet.close()
             measurements += sheet.measurements
             evidence += sheet.evidence
@@ -117,21 +108,3 @@ class Groups:
         if every.clusters is None:
             remarks.append(message("Rows are taken as independent: the data names no cluster."))
         return Reading(measurements=tuple(measurements), evidence=tuple(evidence), remarks=tuple(remarks))
-
-    def _positives(self, classes: tuple[str, ...], decided: str | None) -> tuple[int, ...]:
-        """Codes of the classes to take as positive, one after another."""
-        named = self.positive if self.positive is not None else (decided if len(classes) <= 2 else None)
-        if named is not None:
-            if named not in classes:
-                raise ProbeError(
-                    f"the positive class {named!r} is no class of the subject",
-                    expected=f"one of: {', '.join(classes)}",
-                )
-            return (classes.index(named),)
-        if len(classes) <= 2:
-            raise ProbeError(
-                "fairness.groups does not know which class is positive",
-                expected=f"positive: one of {', '.join(classes)}",
-                fix="name it under the probe's options",
-            )
-        return tuple(range(len(classes)))

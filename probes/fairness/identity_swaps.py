@@ -14,8 +14,9 @@ from fine_tune.predictions import SCORE, PredictionsMeta
 from probes.answers import answers
 from probes.errors import ProbeError, Unavailable
 from probes.evidence import AnyMeasurement, Evidence, Message, Need, Reading, message
+from probes.fairness.asked import positives
 from probes.fairness.counterfactual_definitions import DEFINES, LIMITS, METHOD
-from probes.fairness.counterfactual_reading import Sheet, positives, undefined
+from probes.fairness.counterfactual_reading import Sheet, undefined
 from probes.fairness.swap_rows import draw, find_swappable, table_of
 from probes.fairness.templates import Rows, arrange
 from probes.fairness.wordlists import LANGUAGES, WordList, attribute_names, check_terms, digest, extend, word_list

@@ -7,7 +7,6 @@ It runs only where a plan names it, changes no model, and advises nobody to use 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -16,8 +15,9 @@ import numpy as np
 from fine_tune.predictions import feature_names
 from probes.answers import Answers, answers, group_codes
 from probes.engines.fairlearn import Criterion, Objective
-from probes.errors import ProbeError, Unavailable
+from probes.errors import Unavailable
 from probes.evidence import AnyMeasurement, Evidence, Message, Need, Reading, message
+from probes.fairness.asked import asked_features, check_features, one_positive
 from probes.fairness.grouping import Grouping, group
 from probes.fairness.halves import halves, units_of
 from probes.fairness.mitigation_definitions import DEFINES
@@ -106,18 +106,13 @@ class Mitigation:
             raise ValueError(f"points is {self.points}; at least 2 are needed")
         if self.min_group < 2:
             raise ValueError(f"min_group is {self.min_group}; at least 2 is needed")
-        for listed in (self.features or (), self.intersections):
-            if len(set(listed)) != len(listed):
-                raise ValueError(f"{list(listed)} names something twice")
-        for crossed in self.intersections:
-            if len(set(crossed)) < 2 or len(set(crossed)) != len(crossed):
-                raise ValueError(f"an intersection needs two or more different features, not {list(crossed)}")
+        check_features(self.features, self.intersections)
 
     def collect(self, subject: Subject, ctx: Context) -> pa.Table:
         """The subject's predictions with the column `FITTING`, and in the schema's metadata the fitted thresholds."""
         import pyarrow as pa
 
-        self._positive(subject.classes, subject.positive)
+        one_positive(self.positive, subject.classes, subject.positive, "fairness.mitigation")
         rows = subject.predictions(ctx)
         every = answers(rows)
         if every.scores is None or not np.isfinite(every.scores).all():
@@ -132,7 +127,7 @@ class Mitigation:
         )  # fmt: skip
         groupings = [
             group(features, [group_codes(rows, f) for f in features], 1)
-            for features in self._crossed(feature_names(rows))
+            for features in asked_features(self.features, self.intersections, feature_names(rows))
         ]
         strata = [every.labels, *(g.codes for g in groupings)]
         first = halves(units_of(rows, every), strata, ctx.rng("halves"))
@@ -170,26 +165,8 @@ class Mitigation:
             remarks += found.remarks
         return Reading(measurements=tuple(measurements), evidence=tuple(evidence), remarks=tuple(remarks))
 
-    def _crossed(self, names: Iterable[str]) -> list[tuple[str, ...]]:
-        singles = list(self.features if self.features is not None else names)
-        if not singles and not self.intersections:
-            raise ProbeError("the data has no sensitive feature", fix="give a column the role `groups`")
-        return [*((n,) for n in singles), *self.intersections]
-
-    def _positive(self, classes: tuple[str, ...], decided: str | None) -> int:
-        named = self.positive if self.positive is not None else decided
-        if named is None or named not in classes:
-            raise ProbeError(
-                "fairness.mitigation does not know which class is positive"
-                if named is None
-                else f"the positive class {named!r} is no class of the subject",
-                expected=f"positive: one of {', '.join(classes)}",
-                fix="name it under the probe's options",
-            )
-        return classes.index(named)
-
     def _binary(self, every: Answers) -> Binary:
-        positive = self._positive(every.classes, every.positive)
+        positive = one_positive(self.positive, every.classes, every.positive, "fairness.mitigation")
         scores = np.zeros(len(every)) if every.scores is None else every.scores[:, positive]
         return Binary(
             scores=scores,

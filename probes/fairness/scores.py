@@ -13,8 +13,9 @@ import numpy as np
 
 from fine_tune.predictions import feature_names
 from probes.answers import Answers, answers, group_codes
-from probes.errors import ProbeError, Unavailable
+from probes.errors import Unavailable
 from probes.evidence import AnyMeasurement, Axis, Evidence, Message, Need, Note, Reading, Slice, message
+from probes.fairness.asked import asked_features, check_features, positives
 from probes.fairness.grouping import Grouping, group
 from probes.fairness.score_definitions import DEFINES
 from probes.fairness.score_measures import Asked, Scored, overall
@@ -82,31 +83,24 @@ class Scores:
                 raise ValueError(f"{name} is {getattr(self, name)}; at least 1 is needed")
         if not -100 <= self.power < 1:
             raise ValueError(f"power is {self.power}; it must be at least -100 and below 1, as low areas are to count")
-        for listed in (self.features or (), self.intersections):
-            if len(set(listed)) != len(listed):
-                raise ValueError(f"{list(listed)} names something twice")
-        for crossed in self.intersections:
-            if len(set(crossed)) < 2 or len(set(crossed)) != len(crossed):
-                raise ValueError(f"an intersection needs two or more different features, not {list(crossed)}")
+        check_features(self.features, self.intersections)
 
     def collect(self, subject: Subject, ctx: Context) -> pa.Table:
         """The subject's predictions on its data; options are checked first, before anything slow."""
-        self._positives(subject.classes, subject.positive)
+        positives(self.positive, subject.classes, subject.positive, "fairness.scores")
         return subject.predictions(ctx)
 
     def summarise(self, rows: pa.Table, ctx: Context) -> Reading:
         """Areas, calibration and threshold gaps by group and feature; distributions and curves as evidence."""
         every = answers(rows)
-        positives = self._positives(every.classes, every.positive)
+        codes = positives(self.positive, every.classes, every.positive, "fairness.scores")
         if every.scores is None:
             raise Unavailable(
                 "the predictions come without scores, and ranking needs them",
                 expected="a column score_<class> for each class",
                 fix="give the table its scores, or ask fairness.groups, which needs none",
             )
-        names = self.features if self.features is not None else feature_names(rows)
-        if not names:
-            raise ProbeError("the data has no sensitive feature", fix="give a column the role `groups`")
+        wanted = asked_features(self.features, self.intersections, feature_names(rows))
         scored = np.isfinite(every.scores).all(axis=1)
         kept = every.labelled & scored
         known = every.where(kept)
@@ -116,7 +110,6 @@ class Scores:
             remarks.append(message("{rows} labelled rows have no score; they are left out.", rows=missing))
         if every.clusters is None:
             remarks.append(message("Rows are taken as independent: the data names no cluster."))
-        wanted = (*((n,) for n in names), *self.intersections)
         columns = {n: group_codes(rows, n) for n in dict.fromkeys(f for features in wanted for f in features)}
         groupings = [
             group(features, [(columns[f][0][kept], columns[f][1]) for f in features], self.min_group)
@@ -125,7 +118,7 @@ class Scores:
         for grouping in groupings:
             remarks += _remarks(grouping)
         measurements, evidence = list[AnyMeasurement](), list[Evidence]()
-        for ranked, name, tail in self._ranked(known, positives):
+        for ranked, name, tail in self._ranked(known, codes):
             asked = Asked(level=ctx.level, power=self.power, bins=self.bins, thresholds=self.thresholds, tail=tail)
             measurements.append(overall(ranked, asked))
             for grouping in groupings:
@@ -135,35 +128,17 @@ class Scores:
                 evidence += plots
                 if not tail:
                     evidence += pictures(sheet)
-        if len(positives) > 1:
+        if len(codes) > 1:
             text = message("Curves and distributions are drawn for one class: name it as `positive` to see them.")
             evidence.append(Note(text=text))
         return Reading(measurements=tuple(measurements), evidence=tuple(evidence), remarks=tuple(remarks))
 
-    def _ranked(self, known: Answers, positives: tuple[int, ...]) -> Iterator[tuple[Ranked, str, Slice]]:
-        for k in positives:
+    def _ranked(self, known: Answers, codes: tuple[int, ...]) -> Iterator[tuple[Ranked, str, Slice]]:
+        for k in codes:
             name = known.classes[k]
-            tail: Slice = (Axis(kind="class", name=name),) if len(positives) > 1 else ()
+            tail: Slice = (Axis(kind="class", name=name),) if len(codes) > 1 else ()
             scores = known.scores[:, k] if known.scores is not None else np.zeros(0)
             yield Ranked(scores=scores, positive=known.labels == k, clusters=known.clusters), name, tail
-
-    def _positives(self, classes: tuple[str, ...], decided: str | None) -> tuple[int, ...]:
-        """Codes of the classes to take as positive, one after another."""
-        named = self.positive if self.positive is not None else (decided if len(classes) <= 2 else None)
-        if named is not None:
-            if named not in classes:
-                raise ProbeError(
-                    f"the positive class {named!r} is no class of the subject",
-                    expected=f"one of: {', '.join(classes)}",
-                )
-            return (classes.index(named),)
-        if len(classes) <= 2:
-            raise ProbeError(
-                "fairness.scores does not know which class is positive",
-                expected=f"positive: one of {', '.join(classes)}",
-                fix="name it under the probe's options",
-            )
-        return tuple(range(len(classes)))
 
 
 def _remarks(grouping: Grouping) -> list[Message]:
