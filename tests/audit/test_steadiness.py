@@ -150,7 +150,7 @@ def test_on_the_command_line(finished):
     done = runner.invoke(cli.app, ["selftest", "--aa", str(finished), "--repeats", "5"])
     assert done.exit_code == 0, done.output
     assert "5 gates on resampled rows" in done.output
-    power = runner.invoke(cli.app, ["gate", str(finished), "--power"])
+    power = runner.invoke(cli.app, ["gate", str(finished), "--power"], env={"COLUMNS": "200"})
     assert "smallest effect decided" in power.output
 
 

@@ -109,6 +109,16 @@ def alone(subject: CheckpointSubject, attacked: Sequence[Example], how: Campaign
     return found
 
 
+def read_by(subject: CheckpointSubject, found: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    """The same with texts as the model reads them.
+
+    A tokenizer that knows no case reads "actor" and "acTor" alike. Their scores are then equal but for the last bit, which depends on the
+    machine and on where in a batch a text stands, and so does which of the two a search calls the better one.
+    """
+    processor = subject.reader("cpu").processor
+    return [(o[0], None if o[1] is None else tuple(processor(o[1])["input_ids"]), *o[2:]) for o in found]
+
+
 def compared(outcomes: Sequence[Outcome]) -> list[tuple[Any, ...]]:
     return [(o.status, o.perturbed, o.queries, o.prediction_after) for o in outcomes]
 
@@ -133,7 +143,7 @@ def test_as_textattack_alone(
     attacked = examples(subject, wrong=(2,))
     plain = alone(subject, attacked, how)
     ours = compared(attack_examples(subject, attacked, how, context()))
-    assert ours == plain
+    assert read_by(subject, ours) == read_by(subject, plain)
     assert ours[2][0] == "skipped"
     assert {"succeeded", "failed"} & {status for status, *_ in ours}
 
