@@ -89,7 +89,7 @@ def lock_words(verdict: Verdict) -> Message:
     """Whether what was demanded was fixed before the figures were there, as far as a lock can show it."""
     check = verdict.lock
     if check is None:
-        return message("no lock was given")
+        return message("no lock was given before the run")
     facts: dict[str, str | int | float] = {"day": check.locked_on.isoformat(), "digest": check.lock_sha256[:12]}
     if check.matched:
         return Message(text="yes: the run kept to the lock of {day} (digest {digest})", params={**facts})
@@ -121,7 +121,7 @@ def decision(record: AuditRecord, verdict: Verdict, checks: tuple[CheckView, ...
             (message("Data"), data_line),
             (message("Policy"), line),
             (message("Decided on"), verdict.decided_on.isoformat()),
-            (message("Locked before the run"), lock_words(verdict)),
+            (message("Lock"), lock_words(verdict)),
             (message("Confidence level"), level_words(record.level)),
         ),
         uncovered=uncovered(record),
