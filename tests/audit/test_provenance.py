@@ -158,10 +158,9 @@ def test_a_part_without_predictions_is_counted_from_the_data(finished, material)
     import pandas as pd
 
     from fine_tune.data import AuditData
-    from fine_tune.roles import Roles
 
     frame = pd.DataFrame({"text": list("abcd"), "label": ["y", "n", "y", "y"], "g": ["u", "u", "v", None]})
-    data = AuditData.from_frame(frame, roles=Roles(input="text", label="label", groups=("g",)))
+    data = AuditData.from_frame(frame, input="text", label="label", groups=("g",))
     card = Bundle.open(finished).record().data
     assert audited(card, None, data).labels_in_groups == {"g": {"u": {"n": 1, "y": 1}, "v": {"y": 1}}}
 
