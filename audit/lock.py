@@ -15,10 +15,13 @@ from typing import Any, Literal
 from audit.errors import PlanError
 from probes.evidence import Message, message
 from reports.lock import Lock, LockCheck, LockedProbe
+from reports.manifests import LOCK, policy_digest
 from reports.reading import parse
-from reports.record import AuditRecord, PlannedProbe, Policy, canonical_json
+from reports.record import AuditRecord, PlannedProbe, Policy
 
-LOCK_PATH = "provenance/lock.json"
+LOCK_PATH = LOCK
+
+__all__ = ["LOCK_PATH", "check_lock", "make_lock", "policy_digest", "read_lock"]
 
 
 def make_lock(
@@ -80,11 +83,6 @@ def read_lock(path: Path) -> Lock:
     if not path.is_file():
         raise PlanError(f"there is no file {path}", expected="a lock that `plumbline lock PLAN --out FILE` wrote")
     return parse(path.read_bytes(), Lock, where=str(path))
-
-
-def policy_digest(policy: Policy) -> str:
-    """sha256 of a policy's canonical JSON: layout and comments of its file do not count."""
-    return sha256(canonical_json(policy.model_dump(mode="json", by_alias=True)).encode()).hexdigest()
 
 
 def check_lock(lock: Lock, record: AuditRecord, policy: Policy | None) -> LockCheck:

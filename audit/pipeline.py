@@ -17,18 +17,18 @@ from typing import TYPE_CHECKING
 from audit.decide import not_enforced
 from audit.demands import Demands, decide_run, embed_baselines, embedded_baselines, embedded_lock, open_run
 from audit.errors import GateError
-from audit.lock import LOCK_PATH
+from audit.provenance import write_provenance
 from audit.result import Result
 from audit.runner import Announce, Desk, Job, run
 from audit.store import Store
 from probes.probe import Progress
 from reports.bundle import MANIFEST, Bundle, BundleWriter, write_outputs
-from reports.record import Verdict, canonical_json
+from reports.documents import write_documents
+from reports.record import Verdict
 
 if TYPE_CHECKING:
     from audit.compare import Run
     from probes.subject import Subject
-    from reports.lock import Lock
     from reports.record import AuditRecord, Policy, Waiver
 
 
@@ -93,8 +93,9 @@ def audit_subject(
         written = Bundle(writer.folder)
         verdict = _verdict(record, written, demands, report_only=report_only)
         embed_baselines(writer, demands.policy, demands.baselines)
-        _write_provenance(writer, record, subject, demands.lock)
+        write_provenance(writer, record, subject, demands.lock)
         write_outputs(writer, record, verdict)
+        write_documents(writer, record, verdict)
     return Result(record=record, verdict=verdict, path=out)
 
 
@@ -103,17 +104,6 @@ def _verdict(record: AuditRecord, bundle: Bundle, demands: Demands, *, report_on
 
     verdict = decide_run(Run(record=record, rows_of=bundle.rows), demands)
     return not_enforced(verdict) if report_only else verdict
-
-
-def _write_provenance(writer: BundleWriter, record: AuditRecord, subject: Subject, lock: Lock | None) -> None:
-    def put(name: str, body: object) -> None:
-        writer.write_text(f"provenance/{name}", canonical_json(body), "application/json")
-
-    put("model.manifest.json", {"name": subject.name, "digest": subject.digest, "files": subject.files})
-    put("data.manifest.json", {**record.data.model_dump(mode="json"), "source": dict(subject.data.provenance)})
-    put("environment.json", record.environment)
-    if lock is not None:
-        writer.write_text(LOCK_PATH, lock.to_json(), "application/json")
 
 
 def regate(
@@ -141,4 +131,5 @@ def rebundle(bundle: Bundle, verdict: Verdict, baselines: Mapping[str, Run], out
         writer.copy_evidence(bundle)
         embed_baselines(writer, verdict.policy, baselines)
         write_outputs(writer, record, verdict)
+        write_documents(writer, record, verdict)
     return Result(record=record, verdict=verdict, path=out)

@@ -6,7 +6,6 @@ decided again as of its own day, and the renderings are made again and compared 
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from audit.cards import environment, recount
 from audit.decide import not_enforced
 from audit.demands import Demands, decide_run, embedded_baselines, embedded_lock, open_run
 from audit.restate import reread
+from audit.verify_provenance import verify_provenance
 from fine_tune.errors import PlumblineError
 from probes.errors import ProbeError
 from probes.evidence import AnyMeasurement, Measurement, Reading
@@ -68,7 +68,7 @@ def verify(folder: Path) -> VerificationReport:
     for finding in record.findings:
         _verify_finding(bundle, record, finding, report)
     _verify_card(bundle, record, report)
-    _verify_provenance(bundle, record, report)
+    verify_provenance(bundle, record, verdict, report)
     _verify_verdict(bundle, verdict, report)
     _verify_pages(bundle, record, verdict, report)
     report.not_recomputed += [
@@ -170,28 +170,6 @@ def _verify_card(bundle: Bundle, record: AuditRecord, report: VerificationReport
     report.problems += [f"{RESULTS}: {d}" for d in differences[:5]]
     if not differences:
         report.recomputed.append(f"data: row, label and group counts from {record.predictions.path}")
-
-
-def _verify_provenance(bundle: Bundle, record: AuditRecord, report: VerificationReport) -> None:
-    """What the manifests repeat of the record must be what the record says."""
-    subject = {"name": record.subject.name, "digest": record.subject.digest}
-    told: dict[str, dict[str, Any]] = {
-        "environment.json": dict(record.environment),
-        "data.manifest.json": record.data.model_dump(mode="json"),
-        "model.manifest.json": subject,
-    }
-    for name, expected in told.items():
-        path = f"provenance/{name}"
-        try:
-            body = json.loads(bundle.read_bytes(path))
-        except (PlumblineError, ValueError) as error:
-            report.problems.append(f"{path}: cannot be read: {error}")
-            continue
-        differing = [k for k, v in expected.items() if not isinstance(body, dict) or body.get(k) != v]
-        if differing:
-            report.problems.append(f"{path}: disagrees with {RESULTS} on {', '.join(differing[:5])}")
-        else:
-            report.recomputed.append(f"{path}: agrees with {RESULTS}")
 
 
 def _verify_verdict(bundle: Bundle, verdict: Verdict, report: VerificationReport) -> None:

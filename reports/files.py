@@ -29,7 +29,7 @@ PARQUET = "application/vnd.apache.parquet"
 JSON = "application/json"
 
 OWN_FOLDERS = ("evidence", "provenance")
-OWN_FILES = (RESULTS, VERDICT, "summary.md", "junit.xml", MANIFEST, SUMS)
+OWN_FILES = (RESULTS, VERDICT, "summary.md", "junit.xml", "model_card.md", MANIFEST, SUMS)
 
 
 class FileEntry(Plain):
