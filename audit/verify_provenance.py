@@ -117,7 +117,12 @@ def _environment(provenance: Provenance, record: AuditRecord) -> Iterator[str]:
 def _documents(
     bundle: Bundle, record: AuditRecord, verdict: Verdict, provenance: Provenance, report: VerificationReport
 ) -> None:
-    for path, text in documents(record, verdict, provenance).items():
+    try:
+        made = documents(record, verdict, provenance)
+    except PlumblineError as error:
+        report.problems.append(f"{RESULTS}: its documents cannot be made again: {error}")
+        return
+    for path, text in made.items():
         try:
             same = bundle.read_bytes(path) == text.encode()
         except PlumblineError as error:
