@@ -17,7 +17,7 @@ DISTRIBUTION = "plumbline-audit"
 CORE = (
     "torch", "transformers", "datasets", "accelerate", "peft", "fairlearn", "safetensors", "huggingface-hub", "jinja2",
     "Babel", "pydantic", "typer", "rich", "ruamel.yaml", "pyarrow", "numpy", "pandas", "scipy", "statsmodels",
-    "scikit-learn", "httpx", "pillow",
+    "scikit-learn", "httpx", "pillow", "rfc8785",
 )  # fmt: skip
 
 EXTRAS: dict[str, tuple[str, ...]] = {

@@ -19,6 +19,7 @@ from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
 from audit.cli import app
+from audit.plan import Plan
 
 ROOT = Path(__file__).parents[2]
 ACTION = YAML(typ="safe").load((ROOT / "action.yml").read_text(encoding="utf-8"))
@@ -193,7 +194,7 @@ def test_the_action_and_the_guide_s_examples_have_the_official_shape() -> None:
     official("github-actions").validate(ACTION)
     yaml = YAML(typ="safe")
     examples = [yaml.load(text) for text in re.findall(r"```yaml\n(.*?)```", GUIDE, re.S)]
-    workflow, gitlab, hooks = examples
+    workflow, gitlab, hooks, limits = examples
     workflow["on"] = workflow.pop("on", None) or workflow.pop(True)
     official("github-workflows").validate(workflow)
     official("gitlab-ci").validate(gitlab)
@@ -202,6 +203,12 @@ def test_the_action_and_the_guide_s_examples_have_the_official_shape() -> None:
     assert not official("github-actions").is_valid({**ACTION, "runs": {"using": "composite"}})
     (hook,) = yaml.load((ROOT / ".pre-commit-hooks.yaml").read_text(encoding="utf-8"))
     assert hooks["repos"][0]["hooks"][0]["id"] == hook["id"]
+    probe = {"probe": "performance.classification"}
+    plan = {
+        "name": "guide", "subject": {"predictions": "scores.csv"}, **limits,
+        "probes": {name: probe for name in ("performance", "groups", "attack")},
+    }  # fmt: skip
+    assert set(Plan.model_validate(plan).profiles) == {"pr", "nightly"}
 
 
 def test_the_guide_names_every_exit_code_and_output() -> None:
