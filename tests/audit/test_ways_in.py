@@ -206,7 +206,7 @@ def test_the_action_and_the_guide_s_examples_have_the_official_shape() -> None:
     probe = {"probe": "performance.classification"}
     plan = {
         "name": "guide", "subject": {"predictions": "scores.csv"}, **limits,
-        "probes": {name: probe for name in ("performance", "groups", "attack")},
+        "probes": dict.fromkeys(("performance", "groups", "attack"), probe),
     }  # fmt: skip
     assert set(Plan.model_validate(plan).profiles) == {"pr", "nightly"}
 
