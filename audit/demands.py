@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING
 from audit.compare import Run, compare_for
 from audit.decide import decide
 from audit.errors import GateError
-from audit.lock import LOCK_PATH, check_lock
+from audit.lock import check_lock
 from audit.policy import check_measures
 from audit.restate import restate
 from reports.bundle import MANIFEST, RESULTS, VERDICT, Bundle, BundleWriter
 from reports.errors import RecordError
 from reports.lock import Lock
+from reports.manifests import LOCK
 from reports.reading import parse
 from reports.record import AuditRecord, Policy, RowsRef, Rule, Verdict, Waiver
 
@@ -77,9 +78,9 @@ def embedded_lock(bundle: Bundle) -> Lock | None:
     Raises:
         RecordError: it is no lock.
     """
-    if not (bundle.folder / LOCK_PATH).is_file():
+    if not (bundle.folder / LOCK).is_file():
         return None
-    return parse(bundle.read_bytes(LOCK_PATH), Lock, where=str(bundle.folder / LOCK_PATH))
+    return parse(bundle.read_bytes(LOCK), Lock, where=str(bundle.folder / LOCK))
 
 
 def open_run(bundle: Bundle) -> Run:

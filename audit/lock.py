@@ -15,13 +15,11 @@ from typing import Any, Literal
 from audit.errors import PlanError
 from probes.evidence import Message, message
 from reports.lock import Lock, LockCheck, LockedProbe
-from reports.manifests import LOCK, policy_digest
+from reports.manifests import policy_digest
 from reports.reading import parse
 from reports.record import AuditRecord, PlannedProbe, Policy
 
-LOCK_PATH = LOCK
-
-__all__ = ["LOCK_PATH", "check_lock", "make_lock", "policy_digest", "read_lock"]
+__all__ = ["check_lock", "make_lock", "policy_digest", "read_lock"]
 
 
 def make_lock(

@@ -39,11 +39,22 @@ def cochran_q(values: Float, variances: Float, between: float = 0.0) -> float:
     return float(np.sum(weights * rest**2))
 
 
+def between_variance(values: Float, variances: Float) -> float:
+    """tau^2 by DerSimonian and Laird (1986): max(0, (Q - (G - 1)) / (W - sum w^2 / W)), w = 1 / ``variances`` and W their sum.
+
+    Args:
+        values, variances: shape (G,), G at least 2; variances positive.
+    """
+    weights = 1 / variances
+    total = float(weights.sum())
+    excess = cochran_q(values, variances) - (len(values) - 1)
+    return max(0.0, excess / (total - float(np.sum(weights**2)) / total))
+
+
 def heterogeneity(rate: Proportions, level: float) -> Estimate | None:
     """tau, the standard deviation of groups' true proportions, in [0, 1]; 0 means no more variation than noise makes.
 
-    Value: DerSimonian and Laird (1986): tau^2 = max(0, (Q - (G - 1)) / (W - sum w^2 / W)), with weights w = 1 / `within_variances`
-    and W their sum. Interval: Q-profile (Viechtbauer 2007): all tau^2 at which Q(tau^2) lies between the tails of chi-squared with
+    Value: the root of `between_variance` over `within_variances`. Interval: Q-profile (Viechtbauer 2007): all tau^2 at which Q(tau^2) lies between the tails of chi-squared with
     G - 1 degrees; the value is held inside it. ``params`` has Cochran's Q and its p-value.
 
     Returns:
@@ -54,9 +65,7 @@ def heterogeneity(rate: Proportions, level: float) -> Estimate | None:
     if freedom < 1:
         return None
     values, variances = some.values, within_variances(some)
-    weights = 1 / variances
-    q, total = cochran_q(values, variances), float(weights.sum())
-    between = max(0.0, (q - freedom) / (total - float(np.sum(weights**2)) / total))
+    q, between = cochran_q(values, variances), between_variance(values, variances)
     tail = tail_of(level)
     low = _between_at(values, variances, float(stats.chi2.isf(tail, freedom)))
     high = _between_at(values, variances, float(stats.chi2.ppf(tail, freedom)))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from probes.heterogeneity import between_variance
 from probes.intervals import Float
 from probes.rates import Proportions
 
@@ -52,10 +53,7 @@ def shrink(rate: Proportions) -> Shrunken | None:
     if pooled <= 0 or pooled >= 1:
         values[there] = pooled
         return Shrunken(values=values, own=own, mean=pooled, tau=0.0)
-    weights = 1 / variance
-    spread = float(np.sum(weights * (p - pooled) ** 2))
-    scale = float(weights.sum() - np.sum(weights**2) / weights.sum())
-    squared = max((spread - (len(p) - 1)) / scale, 0.0)
+    squared = between_variance(p, variance)
     mean = float(np.average(p, weights=1 / (variance + squared)))
     own[there] = squared / (squared + variance)
     values[there] = own[there] * p + (1 - own[there]) * mean
