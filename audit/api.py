@@ -348,9 +348,10 @@ def measure_steadiness(
 def render(run: PathLike, language: str = "en") -> str:
     """The report's HTML of a finished run."""
     from reports.page import render as render_page
+    from reports.showing import Showing
 
     bundle = Bundle.open(run)
-    return render_page(bundle.record(), bundle.verdict(), language)
+    return render_page(bundle.record(), bundle.verdict(), Showing(language=language))
 
 
 def _job(loaded: LoadedPlan, only: Iterable[str]) -> Job:

@@ -203,12 +203,13 @@ def _verify_pages(bundle: Bundle, record: AuditRecord, verdict: Verdict, report:
     from reports.junit import junit
     from reports.language import languages
     from reports.page import render
+    from reports.showing import Showing
     from reports.summary import summary
 
     renderings = [(page_name(lang), lang) for lang in languages() if (bundle.folder / page_name(lang)).is_file()]
     if not any(name == page_name("en") for name, _ in renderings):
         report.problems.append(f"{page_name('en')}: missing")
-    made = {name: render(record, verdict, lang) for name, lang in renderings}
+    made = {name: render(record, verdict, Showing(language=lang)) for name, lang in renderings}
     made |= {"summary.md": summary(record, verdict), "junit.xml": junit(record, verdict)}
     for name, text in made.items():
         try:

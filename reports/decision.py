@@ -8,9 +8,8 @@ from probes.evidence import Message, message
 from reports.checks import CheckView
 from reports.instances import probe_views
 from reports.record import AuditRecord, Outcome, Verdict
+from reports.showing import Fact
 from reports.wording import FAMILY_WORDS, level_words
-
-Fact = tuple[Message, Message | str | int | float]
 
 _OUTCOMES: tuple[Outcome, ...] = ("fail", "error", "inconclusive", "waived", "pass")
 _HEADLINES: dict[Outcome, str] = {

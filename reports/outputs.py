@@ -20,6 +20,7 @@ def write_outputs(
     # Late, because the command line loads this module before it knows that it will render.
     from reports.junit import junit
     from reports.page import render
+    from reports.showing import Showing
     from reports.summary import summary
 
     raw = _holds_raw_inputs(record)
@@ -27,7 +28,9 @@ def write_outputs(
     writer.write_text(RESULTS, record.to_json(), JSON, personal=raw)
     writer.write_text(VERDICT, verdict.to_json(), JSON)
     for language in languages:
-        writer.write_text(page_name(language), render(record, verdict, language), "text/html", personal=shown)
+        writer.write_text(
+            page_name(language), render(record, verdict, Showing(language=language)), "text/html", personal=shown
+        )
     writer.write_text("summary.md", summary(record, verdict), "text/markdown")
     writer.write_text("junit.xml", junit(record, verdict), "application/xml")
 

@@ -23,9 +23,10 @@ from reports.checks import CheckView
 from reports.differences import differences
 from reports.errors import RecordError
 from reports.instances import ProbeView
-from reports.language import ENGLISH, catalogue, say
+from reports.language import catalogue, say
 from reports.record import AuditRecord, Verdict
 from reports.sections import Report, report
+from reports.showing import PLAIN, Showing
 from reports.trust import Trust
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -61,15 +62,15 @@ class Shown:
     left_out: int
 
 
-def render(record: AuditRecord, verdict: Verdict, language: str = ENGLISH) -> str:
+def render(record: AuditRecord, verdict: Verdict, showing: Showing = PLAIN) -> str:
     """The whole page.
 
     Raises:
-        RecordError: there is no catalogue for ``language``, or no page below two million bytes can hold the record.
+        RecordError: there is no catalogue for the language, or no page below two million bytes can hold the record.
     """
     view = report(record, verdict)
     for share in (1.0, 0.4, 0.1, 0.02):
-        page = _page(view, record, language, Room().scaled(share))
+        page = _page(view, record, showing, Room().scaled(share))
         if len(page.encode("utf-8")) <= MOST_BYTES:
             return page
     raise RecordError(
@@ -79,12 +80,14 @@ def render(record: AuditRecord, verdict: Verdict, language: str = ENGLISH) -> st
     )
 
 
-def _page(view: Report, record: AuditRecord, language: str, room: Room) -> str:
+def _page(view: Report, record: AuditRecord, showing: Showing, room: Room) -> str:
+    language = showing.language
     env = _environment(language)
     css = _css()
     checks, left = _checks(env, view.checks, room, language)
     text = env.get_template("page.html").render(
         report=view,
+        showing=showing,
         language=language.replace("_", "-"),
         css=Markup(css),  # noqa: S704  our own file
         css_hash=b64encode(hashlib.sha256(css.encode()).digest()).decode(),

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 from probes.evidence import Interval, MeasureDefinition, Message, message
 from reports.checks import CheckView, check_views
-from reports.decision import Decision, Fact, decision
+from reports.decision import Decision, decision
 from reports.instances import Family, Named, ProbeView, families, flat, probe_views
 from reports.record import AuditRecord, FeatureCard, NoComparison, Verdict, Waiver
+from reports.showing import Fact
 from reports.trust import Trust, trust_in_methods
 from reports.wording import level_words
 

@@ -41,14 +41,14 @@ def test_a_run_that_keeps_to_its_lock_says_so(plan, tmp_path):
     result = ran(plan, tmp_path, locked(plan, tmp_path))
     assert result.verdict.lock.matched
     assert result.verdict.lock.locked_on == date(2026, 1, 2)
-    assert "the run kept to the lock of 2026-01-02" in render(result.record, result.verdict, "en")
+    assert "the run kept to the lock of 2026-01-02" in render(result.record, result.verdict)
     assert verify(tmp_path / "run").problems == []
 
 
 def test_without_a_lock_the_first_screen_says_that_there_was_none(finished):
     bundle = Bundle.open(finished)
     assert bundle.verdict().lock is None
-    assert "no lock was given" in render(bundle.record(), bundle.verdict(), "en")
+    assert "no lock was given" in render(bundle.record(), bundle.verdict())
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_whatever_is_changed_afterwards_is_named(plan, tmp_path, old, new, said)
         file.write_text(file.read_text().replace(old, new))
     result = ran(plan, tmp_path, lock)
     assert said in [str(d) for d in result.verdict.lock.differences]
-    page = render(result.record, result.verdict, "en")
+    page = render(result.record, result.verdict)
     assert "the run differs from the lock" in page
     assert said.split(";")[0] in page
     assert verify(tmp_path / "run").ok

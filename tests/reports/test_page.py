@@ -26,6 +26,7 @@ from probes.evidence import (
 from reports.errors import RecordError
 from reports.page import MOST_BYTES, render
 from reports.record import AuditRecord, Check, FeatureCard, Verdict
+from reports.showing import Showing
 
 VOID = {"meta", "br", "img", "link", "input", "hr", "use", "path", "circle", "rect"}
 
@@ -252,7 +253,7 @@ def test_tables_and_landmarks_can_be_read_aloud(page: str) -> None:
 def test_unknown_languages_are_refused(record: AuditRecord, verdict: Verdict) -> None:
     for language in ("tlh", "../../etc", ""):
         with pytest.raises(RecordError):
-            render(record, verdict, language)
+            render(record, verdict, Showing(language=language))
 
 
 def test_slices_that_look_alike_get_their_own_anchor(record: AuditRecord, verdict: Verdict) -> None:
