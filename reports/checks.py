@@ -16,7 +16,17 @@ from probes.evidence import (
     message,
 )
 from reports.record import AuditRecord, Comparison, Outcome, Ruling, Verdict, Waiver
-from reports.wording import check_slug, claim, demand, interval_words, level_words, measure_words, slice_words, slug
+from reports.wording import (
+    check_slug,
+    claim,
+    demand,
+    interval_words,
+    level_words,
+    measure_words,
+    sentence,
+    slice_words,
+    slug,
+)
 
 _URGENCY: dict[Outcome, int] = {"fail": 0, "error": 1, "inconclusive": 2, "waived": 3, "pass": 4}
 
@@ -31,13 +41,14 @@ class CheckView:
     anchor: str
     ruling: Ruling
     claim: Message
+    sentence: Message
     measure: Message
     where: str
     demand: Message
     interval: Message | None
     unit: str
     upper: bool
-    decided: Message
+    decided: Message | None
     needed: Message | None
     waiver: Waiver | None
     definition: MeasureDefinition | None
@@ -96,16 +107,17 @@ def _view(record: AuditRecord, verdict: Verdict, ruling: Ruling, unit: str, take
     info = finding.info if finding else planned.info if planned else None
     definition = info.definition(rule.measure_name) if info else None
     return CheckView(
-        anchor=_unique(check_slug(rule.id, ruling.check.slice), taken),
+        anchor=unique(check_slug(rule.id, ruling.check.slice), taken),
         ruling=ruling,
         claim=claim(ruling),
+        sentence=sentence(ruling),
         measure=_measure(ruling),
         where=slice_words(ruling.check.slice),
         demand=demand(ruling),
         interval=interval_words(ruling.interval) if ruling.interval else None,
         unit=unit or (definition.unit if definition else ""),
         upper=rule.min is None,
-        decided=_decided(ruling),
+        decided=_decided(ruling, verdict),
         needed=_needed(ruling),
         waiver=next((w for w in verdict.waivers if w.id == ruling.waiver), None),
         definition=definition,
@@ -115,7 +127,8 @@ def _view(record: AuditRecord, verdict: Verdict, ruling: Ruling, unit: str, take
     )
 
 
-def _unique(anchor: str, taken: set[str]) -> str:
+def unique(anchor: str, taken: set[str]) -> str:
+    """``anchor``, or with a number where it is taken; takes it."""
     name, number = anchor, 1
     while name in taken:
         number += 1
@@ -140,13 +153,17 @@ def _measure(ruling: Ruling) -> Message:
     return message("{measure}", measure=measure_words(rule.measure_name))
 
 
-def _decided(ruling: Ruling) -> Message:
+def _decided(ruling: Ruling, verdict: Verdict) -> Message | None:
+    """How it was decided, where that is not on the whole interval by the policy's own defaults."""
     level = level_words(ruling.level)
     if ruling.decision == "exact" or (ruling.value is not None and ruling.interval is None):
         return message("On the exact figure.")
     if ruling.decision == "point":
         text = "On the point value, as the policy asks; its uncertainty was not used. No figure on fewer than {n} rows."
         return message(text, n=ruling.min_n)
+    usual = verdict.policy.defaults if verdict.policy else None
+    if usual is not None and (ruling.level, ruling.min_n) == (usual.level, usual.min_n):
+        return None
     return message("On the whole {level} interval. No figure on fewer than {n} rows.", level=level, n=ruling.min_n)
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from probes.evidence import Message, message
+from reports.answers import Answer, answers
 from reports.checks import CheckView
 from reports.instances import probe_views
 from reports.record import AuditRecord, Outcome, Verdict
 from reports.showing import Fact
-from reports.wording import FAMILY_WORDS, level_words
+from reports.wording import FAMILY_WORDS
 
 _OUTCOMES: tuple[Outcome, ...] = ("fail", "error", "inconclusive", "waived", "pass")
 _HEADLINES: dict[Outcome, str] = {
@@ -22,15 +24,31 @@ _HEADLINES: dict[Outcome, str] = {
 
 
 @dataclass(frozen=True, kw_only=True)
+class Ground:
+    """One rule that was not met: its worst check, and how many more of its checks came out the same."""
+
+    check: CheckView
+    more: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Decision:
-    """The first screen."""
+    """The first screen.
+
+    ``tally`` has every outcome, also those that no check has: a count of 0 is an answer. ``unmeasured`` are the probes without
+    a result, of ``probes``.
+    """
 
     outcome: Outcome
     enforced: bool
     headline: Message
     remarks: tuple[Message, ...]
     action: tuple[CheckView, ...]
+    grounds: tuple[Ground, ...]
     tally: tuple[tuple[Outcome, int], ...]
+    unmeasured: int
+    probes: int
+    answers: tuple[Answer, ...]
     facts: tuple[Fact, ...]
     uncovered: tuple[Message, ...]
     warnings: tuple[Message, ...]
@@ -99,30 +117,47 @@ def lock_words(verdict: Verdict) -> Message:
 
 
 def decision(record: AuditRecord, verdict: Verdict, checks: tuple[CheckView, ...]) -> Decision:
-    subject, data, policy = record.subject, record.data, verdict.policy
+    subject, policy = record.subject, verdict.policy
     told = {str(r.reason) for r in verdict.rulings}
     line = message("{name}, version {version}, owned by {owner}", name=policy.name, version=policy.version,
                    owner=policy.owner) if policy else message("none")  # fmt: skip
     subject_line = message("{name} ({kind}, {task}, digest {digest})", name=subject.name, kind=subject.kind,
                            task=subject.task, digest=subject.digest[:12])  # fmt: skip
-    data_line = message(
-        "{name} ({rows} rows, digest {digest})", name=data.name, rows=data.rows, digest=data.digest[:12]
-    )
+    views = probe_views(record)
     return Decision(
         outcome=verdict.outcome,
         enforced=verdict.enforced,
         headline=headline(record, verdict),
         remarks=tuple(r for r in verdict.reasons if str(r) not in told and verdict.rulings),
         action=tuple(c for c in checks if c.needs_action),
-        tally=tuple((o, verdict.count(o)) for o in _OUTCOMES if verdict.count(o)),
+        grounds=_grounds(checks),
+        tally=tuple((o, verdict.count(o)) for o in _OUTCOMES) if verdict.rulings else (),
+        unmeasured=sum(v.status != "measured" for v in views),
+        probes=len(views),
+        answers=answers(record, verdict, checks),
         facts=(
-            (message("Subject"), subject_line),
-            (message("Data"), data_line),
+            (message("Model"), subject_line),
             (message("Policy"), line),
             (message("Decided on"), verdict.decided_on.isoformat()),
             (message("Lock"), lock_words(verdict)),
-            (message("Confidence level"), level_words(record.level)),
         ),
         uncovered=uncovered(record),
         warnings=(*verdict.warnings, *(verdict.lock.differences if verdict.lock else ())),
     )
+
+
+def _grounds(checks: tuple[CheckView, ...]) -> tuple[Ground, ...]:
+    """Why, a rule at a time, so that a rule with many groups does not hide the others."""
+    found: dict[tuple[str, Outcome], list[CheckView]] = {}
+    for check in checks:
+        if check.needs_action:
+            found.setdefault((check.ruling.check.rule.id, check.outcome), []).append(check)
+    return tuple(Ground(check=max(same, key=_beyond), more=len(same) - 1) for same in found.values())
+
+
+def _beyond(check: CheckView) -> float:
+    """How far the figure lies on the wrong side of its limit; what has no figure comes last."""
+    value, limit = check.ruling.value, check.ruling.limit
+    if value is None:
+        return -math.inf
+    return value - limit if check.upper else limit - value

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from base64 import b64encode
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections import defaultdict
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -17,61 +16,37 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from probes.evidence import Evidence, Table, slice_name
+from probes.evidence import Table, slice_name
 from reports import charts, wording
-from reports.checks import CheckView
 from reports.differences import differences
+from reports.editions import edition_of
 from reports.errors import RecordError
-from reports.instances import ProbeView
+from reports.fitting import NOTHING, Fitting, compact
 from reports.language import catalogue, say
 from reports.record import AuditRecord, Verdict
+from reports.room import AIM, ALL_NUMBERS, MOST_BYTES, SHARES, Room
 from reports.sections import Report, report
 from reports.showing import PLAIN, Showing
-from reports.trust import Trust
 
 TEMPLATES = Path(__file__).parent / "templates"
-MOST_BYTES = 2_000_000
-
-
-@dataclass(frozen=True, kw_only=True)
-class Room:
-    """How much of each kind is shown before the page refers to the bundle."""
-
-    check_bytes: int = 600_000
-    evidence_bytes: int = 500_000
-    rows: int = 400
-    listed: int = 200
-    examples: int = 20
-
-    def scaled(self, share: float) -> Room:
-        """The same, smaller."""
-        return Room(
-            check_bytes=int(self.check_bytes * share),
-            evidence_bytes=int(self.evidence_bytes * share),
-            rows=max(int(self.rows * share), 5),
-            listed=max(int(self.listed * share), 5),
-            examples=max(int(self.examples * share), 2),
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Shown:
-    """A probe's evidence as markup, and how much of it did not fit."""
-
-    evidence: tuple[Markup, ...]
-    left_out: int
 
 
 def render(record: AuditRecord, verdict: Verdict, showing: Showing = PLAIN) -> str:
     """The whole page.
 
+    It aims at `AIM` bytes; checks that need action may take it further, and an edition that keeps all numbers has no aim
+    below the hard limit.
+
     Raises:
         RecordError: there is no catalogue for the language, or no page below two million bytes can hold the record.
     """
-    view = report(record, verdict)
-    for share in (1.0, 0.4, 0.1, 0.02):
-        page = _page(view, record, showing, Room().scaled(share))
-        if len(page.encode("utf-8")) <= MOST_BYTES:
+    record, verdict = edition_of(record, verdict, showing.edition)
+    view = report(record, verdict, showing)
+    whole = showing.edition == "regulator"
+    for share in SHARES:
+        room = (ALL_NUMBERS if whole else Room()).scaled(share)
+        page = _page(view, showing, room, aim=int(MOST_BYTES * 0.95 * share) if whole else AIM)
+        if _size(page) <= MOST_BYTES:
             return page
     raise RecordError(
         f"the report of {record.name!r} would be larger than {MOST_BYTES} bytes",
@@ -80,64 +55,28 @@ def render(record: AuditRecord, verdict: Verdict, showing: Showing = PLAIN) -> s
     )
 
 
-def _page(view: Report, record: AuditRecord, showing: Showing, room: Room) -> str:
+def _page(view: Report, showing: Showing, room: Room, *, aim: int) -> str:
+    """The page without evidence first, to know how much room is left for it; then with as much as fits."""
     language = showing.language
-    env = _environment(language)
-    css = _css()
-    checks, left = _checks(env, view.checks, room, language)
-    text = env.get_template("page.html").render(
-        report=view,
-        showing=showing,
-        language=language.replace("_", "-"),
-        css=Markup(css),  # noqa: S704  our own file
-        css_hash=b64encode(hashlib.sha256(css.encode()).digest()).decode(),
-        checks=checks,
-        checks_left_out=left,
-        shown=_evidence(env, view, room, redact=not record.data.include_text),
-        include_text=record.data.include_text,
-        room=room,
+    env, css = _environment(language), _css()
+    redact = not view.include_text
+    fitting = Fitting(
+        env=env, room=room, language=language, shared={"redact": redact, "trust": view.trust, "report": view, "showing": showing}
     )
-    return wording.visible(text)
-
-
-def _checks(env: Environment, views: tuple[CheckView, ...], room: Room, language: str) -> tuple[dict[str, Markup], int]:
-    """Each check in full, by anchor, as far as the room reaches; those that need action come first."""
-    template, spent, out = env.get_template("check.html"), 0, {}
-    for check in views:
-        strip = Markup("")
-        if check.ruling.value is not None:
-            i = check.ruling.interval
-            ends = (i.low if i else check.ruling.value, check.ruling.value, i.high if i else check.ruling.value)
-            strip = charts.strip(
-                ends, check.ruling.limit, check.upper, f"{say(check.measure, language)} {check.where}".strip()
-            )
-        markup = Markup(template.render(check=check, strip=strip))  # noqa: S704  rendered with autoescape
-        spent += len(markup)
-        if spent > room.check_bytes:
-            break
-        out[check.anchor] = markup
-    return out, len(views) - len(out)
-
-
-def _evidence(env: Environment, view: Report, room: Room, *, redact: bool) -> dict[str, Shown]:
-    """Each probe's evidence, by anchor, as far as the room reaches."""
-    spent, out = 0, {}
-    for probe in (p for family in view.families for p in family.probes):
-        markups = []
-        for evidence in probe.evidence:
-            markup = _one(env, evidence, probe, room, redact=redact, trust=view.trust)
-            if spent + len(markup) <= room.evidence_bytes:
-                markups.append(markup)
-                spent += len(markup)
-        out[probe.anchor] = Shown(evidence=tuple(markups), left_out=len(probe.evidence) - len(markups))
-    return out
-
-
-def _one(
-    env: Environment, evidence: Evidence, probe: ProbeView, room: Room, *, redact: bool, trust: Mapping[str, Trust]
-) -> Markup:
-    template = env.get_template(f"evidence/{evidence.kind}.html")
-    return Markup(template.render(e=evidence, probe=probe, room=room, redact=redact, trust=trust))  # noqa: S704  autoescaped
+    names: dict[str, Any] = {
+        "report": view,
+        "showing": showing,
+        "language": language.replace("_", "-"),
+        "css": Markup(css),  # noqa: S704  our own file
+        "css_hash": b64encode(hashlib.sha256(css.encode()).digest()).decode(),
+        "checks": fitting.checks(view.checks),
+        "include_text": not redact,
+        "room": room,
+    }
+    template = env.get_template("page.html")
+    bare = compact(template.render(shown=defaultdict(lambda: NOTHING), **names))
+    shown = fitting.evidence(view, max(aim - _size(bare), room.evidence_bytes))
+    return wording.visible(compact(template.render(shown=shown, **names)))
 
 
 @lru_cache(maxsize=8)
@@ -156,6 +95,7 @@ def _environment(language: str) -> Environment:
     env.filters["figure"] = charts.figure
     env.filters["ends"] = wording.ends
     env.filters["measure"] = wording.measure_words
+    env.filters["range"] = wording.range_words
     env.filters["signed"] = wording.signed
     env.filters["words"] = lambda text: len(text.split())
     env.globals.update(
@@ -166,6 +106,7 @@ def _environment(language: str) -> Environment:
         key=charts.key,
         most_drawn=charts.MOST_ROWS,
         outcome_words=wording.OUTCOME_WORDS,
+        rests=wording.rests,
         slice_words=wording.slice_words,
         slice_name=slice_name,
         differences=differences,
@@ -174,6 +115,10 @@ def _environment(language: str) -> Environment:
         whole=escape,
     )
     return env
+
+
+def _size(text: str) -> int:
+    return len(text.encode("utf-8"))
 
 
 def _finalize(value: Any) -> Any:

@@ -377,7 +377,8 @@ class Ruling(Plain):
 class Verdict(Plain):
     """The decision on the whole: ``verdict.json``. Carries policy and waivers as they were evaluated.
 
-    ``lock`` says whether the run kept to what was locked before it; None where no lock was given.
+    ``lock`` says whether the run kept to what was locked before it; None where no lock was given. ``policy_changes`` says how
+    the policy differs from those that its baselines were decided by; None where no baseline carries a policy.
     """
 
     schema_: Literal["plumbline.verdict/v1"] = Field(default="plumbline.verdict/v1", alias="schema")
@@ -393,6 +394,7 @@ class Verdict(Plain):
     comparisons: tuple[Comparison | NoComparison, ...] = ()
     warnings: tuple[Message, ...] = ()
     lock: LockCheck | None = None
+    policy_changes: tuple[Message, ...] | None = None
 
     def to_json(self) -> str:
         """The bytes of ``verdict.json``, as text."""

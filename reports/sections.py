@@ -9,12 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from probes.evidence import Interval, MeasureDefinition, Message, message
+from probes.evidence import Interval, Message, message
 from reports.checks import CheckView, check_views
+from reports.changes import Changes, changes
 from reports.decision import Decision, decision
+from reports.demanded import PolicyView, policy_view
+from reports.editions import edition_words
+from reports.glossary import Entry, glossary
 from reports.instances import Family, Named, ProbeView, families, flat, probe_views
-from reports.record import AuditRecord, FeatureCard, NoComparison, Verdict, Waiver
-from reports.showing import Fact
+from reports.record import AuditRecord, FeatureCard, Verdict, Waiver
+from reports.showing import PLAIN, Fact, Showing
 from reports.trust import Trust, trust_in_methods
 from reports.wording import level_words
 
@@ -50,7 +54,6 @@ class Methods:
 
     rules: tuple[Message, ...]
     intervals: tuple[str, ...]
-    limits: tuple[tuple[str, tuple[Message, ...]], ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,38 +72,45 @@ class Report:
     name: str
     plumbline: str
     decided_on: str
+    include_text: bool
+    edition: tuple[Message, ...]
     decision: Decision
+    policy: PolicyView | None
     checks: tuple[CheckView, ...]
     scope: Scope
     families: tuple[Family, ...]
     trust: Mapping[str, Trust]
-    compared: tuple[CheckView, ...]
-    not_compared: tuple[NoComparison, ...]
+    changes: Changes
     waivers: tuple[WaiverView, ...]
     methods: Methods
     provenance: Provenance
-    glossary: tuple[tuple[str, MeasureDefinition], ...]
+    glossary: tuple[Entry, ...]
+    defined: Mapping[tuple[str, str], str]
 
 
-def report(record: AuditRecord, verdict: Verdict) -> Report:
-    """The sections of a report."""
+def report(record: AuditRecord, verdict: Verdict, showing: Showing = PLAIN) -> Report:
+    """The sections of a report on what an edition shows of a record."""
     checks = check_views(record, verdict)
     probes = probe_views(record)
+    entries = glossary(probes, checks)
     return Report(
         name=record.name,
         plumbline=record.plumbline,
         decided_on=verdict.decided_on.isoformat(),
+        include_text=record.data.include_text,
+        edition=edition_words(showing.edition),
         decision=decision(record, verdict, checks),
+        policy=policy_view(verdict, checks),
         checks=checks,
         scope=_scope(record, verdict),
         families=families(probes),
         trust=trust_in_methods(record),
-        compared=tuple(c for c in checks if c.comparison is not None),
-        not_compared=tuple(c for c in verdict.comparisons if isinstance(c, NoComparison)),
+        changes=changes(verdict),
         waivers=tuple(_waiver(w, verdict, checks) for w in verdict.waivers),
         methods=_methods(record, verdict, probes),
         provenance=_provenance(record, verdict),
-        glossary=_glossary(probes),
+        glossary=entries,
+        defined={key: e.anchor for e in entries for key in e.keys},
     )
 
 
@@ -167,16 +177,9 @@ def _methods(record: AuditRecord, verdict: Verdict, probes: tuple[ProbeView, ...
         message("Checks are not adjusted for their number: a pass needs every blocking check to pass."),
         message("There is no overall score: figures of different kinds are not added up."),
     ]
-    if verdict.policy:
-        d = verdict.policy.defaults
-        blocks = message("blocks") if d.on_inconclusive == "block" else message("warns")
-        text = (
-            "Defaults of the policy: level {level}, decision on {decision}, at least {n} rows; inconclusive {blocks}."
-        )
-        rules.append(message(text, level=level_words(d.level), decision=d.decision, n=d.min_n, blocks=str(blocks)))
     intervals = [m.interval for p in probes for m in p.measurements if m.kind == "measurement"]
     intervals += [r.interval for r in verdict.rulings]
-    return Methods(rules=tuple(rules), intervals=_method_names(intervals), limits=_limits(probes))
+    return Methods(rules=tuple(rules), intervals=_method_names(intervals))
 
 
 def _method_names(intervals: Iterable[Interval | None]) -> tuple[str, ...]:
@@ -186,10 +189,6 @@ def _method_names(intervals: Iterable[Interval | None]) -> tuple[str, ...]:
         if interval is not None:
             found.setdefault(interval.method.name, set()).add(str(interval.method))
     return tuple(next(iter(full)) if len(full) == 1 else name for name, full in sorted(found.items()))
-
-
-def _limits(probes: tuple[ProbeView, ...]) -> tuple[tuple[str, tuple[Message, ...]], ...]:
-    return tuple({p.info.id: p.info.limits for p in probes if p.info.limits}.items())
 
 
 def _provenance(record: AuditRecord, verdict: Verdict) -> Provenance:
@@ -219,8 +218,3 @@ def _provenance(record: AuditRecord, verdict: Verdict) -> Provenance:
             (f"plumbline run PLAN --out RUN  # seed {record.seed}", message("Measures again.")),
         ),
     )
-
-
-def _glossary(probes: tuple[ProbeView, ...]) -> tuple[tuple[str, MeasureDefinition], ...]:
-    found = {(p.info.id, d.name): d for p in probes for d in p.info.defines}
-    return tuple((probe, d) for (probe, _), d in sorted(found.items(), key=lambda item: (item[0][1], item[0][0])))

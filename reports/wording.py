@@ -6,7 +6,16 @@ import hashlib
 import re
 from typing import Literal
 
-from probes.evidence import Interval, Message, Slice, format_number, message, slice_name
+from probes.evidence import (
+    Counts,
+    Interval,
+    MeasureDefinition,
+    Message,
+    Slice,
+    format_number,
+    message,
+    slice_name,
+)
 from reports.record import Outcome, Ruling
 
 LONGEST = 2000
@@ -115,6 +124,50 @@ def claim(ruling: Ruling) -> Message:
     if rule.max_drop is not None:
         params["baseline"] = rule.baseline or ""
     return Message(text=text, params=params)
+
+
+def figure_words(ruling: Ruling) -> Message:
+    """What the check's figure is and where: ``Recall for group gender = female``."""
+    measure = measure_words(ruling.check.rule.measure_name)
+    if ruling.check.rule.max_drop is not None:
+        measure_said = message("Drop in {measure}", measure=measure_words(ruling.check.rule.measure_name, first="keep"))
+    else:
+        measure_said = message("{measure}", measure=measure)
+    if not ruling.check.slice:
+        return measure_said
+    return message("{measure} for {where}", measure=measure_said, where=slice_words(ruling.check.slice))
+
+
+def sentence(ruling: Ruling) -> Message:
+    """The ruling's ground in one sentence: the figure, its interval and its limit; or why there is no figure."""
+    if ruling.value is None:
+        return ruling.reason
+    if ruling.interval is None:
+        text = message("{figure} is {value}, exactly; required is {demand}.",
+                       figure=figure_words(ruling), value=ruling.value, demand=demand(ruling))  # fmt: skip
+    else:
+        text = message("{figure} is {value} ({interval}); required is {demand}.", figure=figure_words(ruling),
+                       value=ruling.value, interval=interval_words(ruling.interval), demand=demand(ruling))  # fmt: skip
+    if ruling.outcome == "inconclusive" and ruling.needed_n is not None:
+        return message("{sentence} About {n} rows would decide it.", sentence=text, n=ruling.needed_n)
+    return text
+
+
+def rests(counts: Counts) -> str:
+    """The rows that a figure rests on, ``212`` or, where it was looked for among more, ``212 / 900``."""
+    return f"{counts.denominator}" if counts.denominator == counts.n else f"{counts.denominator} / {counts.n}"
+
+
+def range_words(definition: MeasureDefinition) -> Message:
+    """Which values a measure can take."""
+    low, high = definition.low, definition.high
+    if low is None and high is None:
+        return message("any number")
+    if low is None:
+        return message("at most {high}", high=high or 0)
+    if high is None:
+        return message("{low} or more", low=low)
+    return message("{low} to {high}", low=low, high=high)
 
 
 OUTCOME_WORDS: dict[Outcome, Message] = {

@@ -29,10 +29,11 @@ from reports.record import AuditRecord, Check, FeatureCard, Verdict
 from reports.showing import Showing
 
 VOID = {"meta", "br", "img", "link", "input", "hr", "use", "path", "circle", "rect"}
+OPTIONAL = {"td", "th", "tr", "tbody", "thead", "li", "dt", "dd"}
 
 
 class Reader(HTMLParser):
-    """Checks that tags close in order, and gathers ids, links, attributes and text."""
+    """Checks that tags close in order, but for end tags that HTML lets one leave out; gathers ids, links, attributes, text."""
 
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
@@ -51,12 +52,12 @@ class Reader(HTMLParser):
             self.ids.append(found["id"] or "")
         if tag in ("a", "use") and found.get("href"):
             self.links.append(found["href"] or "")
-        if tag not in VOID:
+        if tag not in VOID | OPTIONAL:
             self.open.append(tag)
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.handle_starttag(tag, attrs)
-        if tag not in VOID:
+        if tag not in VOID | OPTIONAL:
             self.open.pop()
 
     def handle_endtag(self, tag: str) -> None:
