@@ -164,6 +164,7 @@ def _environment(language: str) -> Environment:
         bars=charts.bars,
         curve=charts.curve,
         key=charts.key,
+        thinned=charts.thinned,
         most_drawn=charts.MOST_ROWS,
         outcome_words=wording.OUTCOME_WORDS,
         slice_words=wording.slice_words,
