@@ -14,7 +14,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from audit.api import PlannedStep, describe_plan, gate, load, measure_steadiness, render, run, run_plan
+    from audit.api import PlannedStep, describe_plan, gate, load, measure_steadiness, run, run_plan
+    from audit.rendering import render, render_to
     from audit.result import Result
     from probes.performance.custom import metric
 
@@ -26,13 +27,14 @@ _HOMES = {
     "load": "audit.api",
     "measure_steadiness": "audit.api",
     "metric": "probes.performance.custom",
-    "render": "audit.api",
+    "render": "audit.rendering",
+    "render_to": "audit.rendering",
     "run": "audit.api",
     "run_plan": "audit.api",
 }
 
 __all__ = [
-    "PlannedStep", "Result", "describe_plan", "gate", "load", "measure_steadiness", "metric", "render", "run", "run_plan",
+    "PlannedStep", "Result", "describe_plan", "gate", "load", "measure_steadiness", "metric", "render", "render_to", "run", "run_plan",
 ]  # fmt: skip
 
 

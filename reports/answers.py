@@ -71,7 +71,9 @@ def _harmed(checks: tuple[CheckView, ...]) -> tuple[tuple[Message, ...], str]:
     if groups:
         out.append(message("Beyond the policy's limits for: {groups}.", groups=_listed(groups)))
     if features:
-        out.append(message("Differences beyond the limits between the groups of: {features}.", features=_listed(features)))
+        out.append(
+            message("Differences beyond the limits between the groups of: {features}.", features=_listed(features))
+        )
     return tuple(out), failed[0].anchor
 
 

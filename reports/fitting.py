@@ -69,7 +69,9 @@ class Fitting:
         urgent = {c.ruling.check.rule.instance for c in view.checks if c.needs_action}
         probes = [p for family in view.families for p in family.probes]
         whole = {p.anchor: self._whole(p) for p in probes}
-        needs = {p.anchor: sum(map(_size, whole[p.anchor].evidence)) + _size(whole[p.anchor].measurements) for p in probes}
+        needs = {
+            p.anchor: sum(map(_size, whole[p.anchor].evidence)) + _size(whole[p.anchor].measurements) for p in probes
+        }
         weights = {p.anchor: math.sqrt(needs[p.anchor] + 1) * (2 if p.instance in urgent else 1) for p in probes}
         rooms = shared_out(needs, weights, total)
         return {
@@ -147,5 +149,3 @@ def _title(evidence: Evidence) -> Message:
 
 def _size(text: str) -> int:
     return len(text.encode("utf-8"))
-
-

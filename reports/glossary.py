@@ -13,11 +13,14 @@ from reports.wording import slug
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One definition. ``keys`` are the probe ids and measure names that it explains: same name, same formula."""
+    """One definition. ``keys`` are the probe ids and measure names that it explains: same name, same formula.
+    ``asked`` says that a check refers to it.
+    """
 
     anchor: str
     definition: MeasureDefinition
     keys: tuple[tuple[str, str], ...]
+    asked: bool
 
     @property
     def probes(self) -> str:
@@ -39,6 +42,11 @@ def glossary(probes: Iterable[ProbeView], checks: Iterable[CheckView]) -> tuple[
                 keys.append(key)
     taken: set[str] = set()
     return tuple(
-        Entry(anchor=unique(f"g-{slug(definition.name)}", taken), definition=definition, keys=tuple(keys))
+        Entry(
+            anchor=unique(f"g-{slug(definition.name)}", taken),
+            definition=definition,
+            keys=tuple(keys),
+            asked=any(key in asked for key in keys),
+        )
         for definition, keys in sorted(found.values(), key=lambda e: (e[0].name, e[1][0]))
     )

@@ -18,6 +18,7 @@ from markupsafe import Markup, escape
 
 from probes.evidence import Table, slice_name
 from reports import charts, wording
+from reports.assets import STYLE, address, picture_name, style
 from reports.differences import differences
 from reports.editions import edition_of
 from reports.errors import RecordError
@@ -58,15 +59,21 @@ def render(record: AuditRecord, verdict: Verdict, showing: Showing = PLAIN) -> s
 def _page(view: Report, showing: Showing, room: Room, *, aim: int) -> str:
     """The page without evidence first, to know how much room is left for it; then with as much as fits."""
     language = showing.language
-    env, css = _environment(language), _css()
+    env, css = _environment(language), style()
     redact = not view.include_text
-    fitting = Fitting(
-        env=env, room=room, language=language, shared={"redact": redact, "trust": view.trust, "report": view, "showing": showing}
-    )
+    shared = {
+        "report": view,
+        "showing": showing,
+        "redact": redact,
+        "trust": view.trust,
+        "source": partial(_source, folder=showing.assets),
+    }
+    fitting = Fitting(env=env, room=room, language=language, shared=shared)
     names: dict[str, Any] = {
         "report": view,
         "showing": showing,
         "language": language.replace("_", "-"),
+        "sheet": address(showing.assets, STYLE) if showing.assets else "",
         "css": Markup(css),  # noqa: S704  our own file
         "css_hash": b64encode(hashlib.sha256(css.encode()).digest()).decode(),
         "checks": fitting.checks(view.checks),
@@ -77,6 +84,13 @@ def _page(view: Report, showing: Showing, room: Room, *, aim: int) -> str:
     bare = compact(template.render(shown=defaultdict(lambda: NOTHING), **names))
     shown = fitting.evidence(view, max(aim - _size(bare), room.evidence_bytes))
     return wording.visible(compact(template.render(shown=shown, **names)))
+
+
+def _source(png_base64: str, folder: str | None) -> Markup:
+    """Where a picture of the page comes from: the page itself, or its folder."""
+    if folder is None:
+        return Markup("data:image/png;base64,{}").format(png_base64)
+    return escape(address(folder, picture_name(png_base64)))
 
 
 @lru_cache(maxsize=8)
@@ -104,6 +118,7 @@ def _environment(language: str) -> Environment:
         bars=charts.bars,
         curve=charts.curve,
         key=charts.key,
+        thinned=charts.thinned,
         most_drawn=charts.MOST_ROWS,
         outcome_words=wording.OUTCOME_WORDS,
         rests=wording.rests,
@@ -112,7 +127,6 @@ def _environment(language: str) -> Environment:
         differences=differences,
         numeric_columns=_numeric_columns,
         weight_class=_weight_class,
-        whole=escape,
     )
     return env
 
@@ -124,12 +138,6 @@ def _size(text: str) -> int:
 def _finalize(value: Any) -> Any:
     """Holds every piece of text from data to a readable length."""
     return value if isinstance(value, Markup) or not isinstance(value, str) else wording.shortened(value)
-
-
-@lru_cache(maxsize=1)
-def _css() -> str:
-    lines = (TEMPLATES / "page.css").read_text(encoding="utf-8").splitlines()
-    return "\n".join(line.strip() for line in lines if line.strip())
 
 
 def _numeric_columns(table: Table) -> tuple[bool, ...]:

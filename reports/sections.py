@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from probes.evidence import Interval, Message, message
-from reports.checks import CheckView, check_views
 from reports.changes import Changes, changes
+from reports.checks import CheckView, check_views
 from reports.decision import Decision, decision
 from reports.demanded import PolicyView, policy_view
 from reports.editions import edition_words
@@ -67,11 +67,12 @@ class Provenance:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """All sections, in the order in which they are read."""
+    """All sections, in the order in which they are read. ``digests`` are those of subject, data and record."""
 
     name: str
     plumbline: str
     decided_on: str
+    digests: tuple[str, str, str]
     include_text: bool
     edition: tuple[Message, ...]
     decision: Decision
@@ -97,6 +98,7 @@ def report(record: AuditRecord, verdict: Verdict, showing: Showing = PLAIN) -> R
         name=record.name,
         plumbline=record.plumbline,
         decided_on=verdict.decided_on.isoformat(),
+        digests=(record.subject.digest, record.data.digest, verdict.record_sha256),
         include_text=record.data.include_text,
         edition=edition_words(showing.edition),
         decision=decision(record, verdict, checks),

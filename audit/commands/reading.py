@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -14,25 +15,36 @@ from audit.commands.pipelines import unheard
 NOT_VERIFIED = 13
 
 
+class Assets(StrEnum):
+    """Where a page's style and pictures lie."""
+
+    inline = "inline"
+    sibling = "sibling"
+
+
 def render(
     run: Run,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Where the page goes; else standard output.")] = None,
     lang: Annotated[str, typer.Option(help="The report's language.")] = "en",
+    assets: Annotated[
+        Assets,
+        typer.Option(
+            help="Where style and pictures go: into the page, or into a folder beside it, for servers such as Jenkins that "
+            "allow nothing inline."
+        ),
+    ] = Assets.inline,
 ) -> None:
     """Render a finished run's report again."""
-    from audit import api
+    from audit import rendering
 
-    if out is not None and out.resolve().is_relative_to(run.resolve()):
-        raise typer.BadParameter(f"{out} lies in the run itself, which is never written into", param_hint="--out")
-    page = api.render(run, lang)
     if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(page, encoding="utf-8", newline="\n")
-        typer.echo(f"Report: {out}")
+        typer.echo(f"Report: {rendering.render_to(run, out, lang, sibling=assets is Assets.sibling)}")
+    elif assets is Assets.sibling:
+        raise typer.BadParameter("a page with assets beside it needs a place", param_hint="--out")
     elif sys.stdout.isatty():
         raise typer.BadParameter("give a file, or pipe the page into something", param_hint="--out")
     else:
-        sys.stdout.buffer.write(page.encode())
+        sys.stdout.buffer.write(rendering.render(run, lang).encode())
 
 
 def verify(context: typer.Context, run: Run) -> None:

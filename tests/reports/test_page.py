@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import html
 import re
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from probes.evidence import (
     group_axes,
     message,
 )
+from reports.checks import check_views
 from reports.errors import RecordError
 from reports.page import MOST_BYTES, render
 from reports.record import AuditRecord, Check, FeatureCard, Verdict
@@ -165,12 +167,42 @@ def test_a_check_tells_everything_in_its_place(page: str) -> None:
     check = page[start : page.index("</article>", start)]
     order = [
         "Equal opportunity difference for feature gender is at most 0.100.", "0.143", "95 % interval 0.101 to 0.189", 'class="strip"',
-        "wilson (alpha=0.050)", "2000 rows, denominator 812, smallest group 212", "60 clusters", "Model risk standard 4.2",
-        "Ruling", "whole interval lies beyond", "Largest difference in recall", "Hardt et al. 2016", "plumbline-audit 0.1.0",
-        "What would make it wrong", "plumbline run PLAN --only groups",
+        "2000 rows, denominator 812, smallest group 212", "60 clusters", "wilson (alpha=0.050)", "blocking", "Model risk standard 4.2",
+        "Ruling", "Fail. groups", "whole interval lies beyond", ">Definition<", ">Evidence and examples<",
+        ">How it was measured, what would make it wrong<", "<code>plumbline",
     ]  # fmt: skip
     places = [check.index(piece) for piece in order]
     assert places == sorted(places)
+    links = re.findall(r'href="#([^"]+)">([^<]+)<', check)
+    behind = {words: page[page.index(f'id="{anchor}"') :] for anchor, words in links}
+    assert behind["Definition"].index("Largest difference in recall") < 200
+    for said in ("0 to 1", "0: Nobody.", "1: Everybody.", "Hardt et al. 2016"):
+        assert said in behind["Definition"][:400]
+    evidence = behind["Evidence and examples"]
+    assert evidence.index("<svg") < evidence.index("<table") < evidence.index("</article>")
+    how = behind["How it was measured, what would make it wrong"]
+    for said in ("Newcombe limits", "Groups are as recorded", "plumbline-audit 0.1.0", "hired"):
+        assert how.index(said) < how.index("</article>")
+
+
+def test_anatomy_is_there_for_every_check(page: str, record: AuditRecord, verdict: Verdict) -> None:
+    reader = read(page)
+    for view in check_views(record, verdict):
+        part = page[page.index(f'id="{view.anchor}"') :].split("</article>" if view.needs_action else "</details>", 1)[
+            0
+        ]
+        wanted = [view.demand, view.ruling.check.rule.source or "none given", view.ruling.check.rule.id, view.command]
+        if view.ruling.counts:
+            wanted.append(f"denominator {view.ruling.counts.denominator}")
+        if view.needed:
+            wanted.append(view.needed)
+        words = html.unescape(re.sub("<[^>]*>", "", part))
+        for said in wanted:
+            assert str(said) in words, (view.anchor, str(said))
+        assert ('class="strip"' in part) == (view.ruling.value is not None)
+        targets = re.findall(r'href="#([^"]+)"', part)
+        assert f"{view.probe_anchor}-how" in targets
+        assert set(targets) <= set(reader.ids)
 
 
 def test_what_did_not_run_is_loud(page: str) -> None:
@@ -291,7 +323,7 @@ def big(record: AuditRecord, verdict: Verdict, groups: int, long: int) -> tuple[
     data = record.data.model_copy(
         update={"features": (FeatureCard(name="g", values=dict.fromkeys(names, 1)),), "include_text": True}
     )
-    ruling = verdict.rulings[3]
+    ruling = verdict.rulings[3].model_copy(update={"outcome": "fail"})
     rulings = tuple(
         ruling.model_copy(update={"check": Check(rule=ruling.check.rule, slice=group_axes({"g": n}))}) for n in names
     )
