@@ -41,10 +41,11 @@ _KEYS = ("row_id", "unit_id")
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """A record with its rows at hand."""
+    """A record with its rows at hand, and the policy that it was decided by, where that is known."""
 
     record: AuditRecord
     rows_of: Callable[[RowsRef], pa.Table]
+    policy: Policy | None = None
 
     def rows(self, finding: Finding) -> pa.Table | None:
         return self.rows_of(finding.rows) if finding.rows else None

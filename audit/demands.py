@@ -6,7 +6,7 @@ Runs, re-gating and verification all decide here, so that they cannot differ. Ne
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,17 +17,21 @@ from audit.errors import GateError
 from audit.lock import check_lock
 from audit.policy import check_measures
 from audit.restate import restate
+from probes.evidence import Message, message
 from reports.bundle import MANIFEST, RESULTS, VERDICT, Bundle, BundleWriter
 from reports.errors import RecordError
+from reports.files import JSON
 from reports.lock import Lock
 from reports.manifests import LOCK
+from reports.policy_changes import policy_changes
 from reports.reading import parse
-from reports.record import AuditRecord, Policy, RowsRef, Rule, Verdict, Waiver
+from reports.record import AuditRecord, Policy, RowsRef, Rule, Verdict, Waiver, canonical_json
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 BASELINES = "evidence/baseline"
+POLICY = "policy.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +52,7 @@ def decide_run(run: Run, demands: Demands) -> Verdict:
         UnknownMeasure: a rule names an instance or a measure that the plan does not have.
         PolicyError: a rule is ambiguous on this record.
     """
-    verdict = _decided(run, demands)
+    verdict = _decided(run, demands).model_copy(update={"policy_changes": _policy_changes(demands)})
     if demands.lock is None:
         return verdict
     return verdict.model_copy(update={"lock": check_lock(demands.lock, run.record, demands.policy)})
@@ -66,6 +70,24 @@ def _decided(run: Run, demands: Demands) -> Verdict:
     }
     comparisons = compare_for(policy, run, demands.baselines)
     return decide(run.record, policy, demands.waivers, comparisons, on=demands.on, restated=restated)
+
+
+def _policy_changes(demands: Demands) -> tuple[Message, ...] | None:
+    """How the policy differs from those of the baselines that it names; None where none of them came with one."""
+    found = {
+        name: policy_changes(run.policy, demands.policy)
+        for name in _rules_by_baseline(demands.policy)
+        if (run := demands.baselines.get(name)) is not None and run.policy is not None
+    }
+    if not found:
+        return None
+    if len(found) == 1:
+        return next(iter(found.values()))
+    return tuple(
+        message("Since {baseline}: {change}", baseline=name, change=change)
+        for name, changes in found.items()
+        for change in changes
+    )
 
 
 def _instances(policy: Policy, level: float) -> set[str]:
@@ -128,7 +150,7 @@ def open_baseline(name: str, bundle: Bundle) -> Run:
             expected="a bundle that verifies",
             fix=f"see `plumbline verify {bundle.folder}`",
         )
-    return open_run(bundle)
+    return replace(open_run(bundle), policy=bundle.verdict().policy)
 
 
 def embed_baselines(writer: BundleWriter, policy: Policy | None, baselines: Mapping[str, Run]) -> None:
@@ -139,6 +161,8 @@ def embed_baselines(writer: BundleWriter, policy: Policy | None, baselines: Mapp
             continue
         folder = f"{BASELINES}/{name}"
         writer.write_text(f"{folder}/{RESULTS}", run.record.to_json(), "application/json")
+        if run.policy is not None:
+            writer.write_text(f"{folder}/{POLICY}", canonical_json(run.policy.model_dump(mode="json", by_alias=True)), JSON)
         written: set[str] = set()
         for rule in rules:
             finding = run.record.finding(rule.instance)
@@ -160,7 +184,9 @@ def embedded_baselines(bundle: Bundle, policy: Policy | None) -> dict[str, Run]:
         def rows_of(ref: RowsRef, folder: str = folder) -> pa.Table:
             return bundle.rows(ref.model_copy(update={"path": f"{folder}/{ref.path}"}))
 
-        out[name] = Run(record=record, rows_of=rows_of)
+        kept = bundle.folder / folder / POLICY
+        policy_then = parse(bundle.read_bytes(f"{folder}/{POLICY}"), Policy, where=str(kept)) if kept.is_file() else None
+        out[name] = Run(record=record, rows_of=rows_of, policy=policy_then)
     return out
 
 

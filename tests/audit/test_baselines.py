@@ -10,6 +10,7 @@ import pytest
 
 import audit
 from audit.demands import find_baseline
+from audit.verify import verify
 from reports.errors import RecordError
 
 
@@ -81,3 +82,23 @@ def test_a_rule_on_a_history_without_a_pass_follows_the_policy(material, history
         assert result.verdict.exit_code == code
         ruled = [r.outcome for r in result.verdict.rulings if r.check.rule.id == "drop"]
         assert ruled == ([] if word == "skip" else ["error"])
+
+
+def test_what_changed_in_the_policy_since_the_baseline_is_told_and_can_be_decided_again(material, finished, tmp_path):
+    rule = '  - {id: drop, measure: "performance:accuracy", baseline: main, max_drop: 0.01}\n'
+    plan = material.write(tmp_path / "now", policy=material.POLICY + rule)
+    run = tmp_path / "run"
+    result = audit.run_plan(plan, run, baselines={"main": finished}, cache=tmp_path / "c", progress=False)
+    told = [str(m) for m in result.verdict.policy_changes]
+    assert any(t.startswith("Rule drop was added: performance:accuracy") for t in told)
+    assert "Rule drop was added" in (run / "report.html").read_text()
+    assert (run / "evidence/baseline/main/policy.json").is_file()
+    assert verify(run).ok
+    again = audit.gate(run, out=tmp_path / "again")
+    assert [str(m) for m in again.verdict.policy_changes] == told
+    (run / "evidence/baseline/main/policy.json").write_text("{")
+    assert not verify(run).ok
+
+
+def test_without_a_baseline_nothing_is_said_of_the_policy(finished):
+    assert audit.load(finished).verdict.policy_changes is None
