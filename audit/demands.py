@@ -162,7 +162,9 @@ def embed_baselines(writer: BundleWriter, policy: Policy | None, baselines: Mapp
         folder = f"{BASELINES}/{name}"
         writer.write_text(f"{folder}/{RESULTS}", run.record.to_json(), "application/json")
         if run.policy is not None:
-            writer.write_text(f"{folder}/{POLICY}", canonical_json(run.policy.model_dump(mode="json", by_alias=True)), JSON)
+            writer.write_text(
+                f"{folder}/{POLICY}", canonical_json(run.policy.model_dump(mode="json", by_alias=True)), JSON
+            )
         written: set[str] = set()
         for rule in rules:
             finding = run.record.finding(rule.instance)
@@ -185,7 +187,9 @@ def embedded_baselines(bundle: Bundle, policy: Policy | None) -> dict[str, Run]:
             return bundle.rows(ref.model_copy(update={"path": f"{folder}/{ref.path}"}))
 
         kept = bundle.folder / folder / POLICY
-        policy_then = parse(bundle.read_bytes(f"{folder}/{POLICY}"), Policy, where=str(kept)) if kept.is_file() else None
+        policy_then = (
+            parse(bundle.read_bytes(f"{folder}/{POLICY}"), Policy, where=str(kept)) if kept.is_file() else None
+        )
         out[name] = Run(record=record, rows_of=rows_of, policy=policy_then)
     return out
 

@@ -8,22 +8,37 @@ from reports.assets import asset_files
 from reports.bundle import Bundle
 from reports.errors import RecordError
 from reports.page import render as page_of
-from reports.showing import Showing
+from reports.showing import LEAST, Edition, Showing
 
 
-def render(run: str | Path, language: str = "en") -> str:
-    """The report's HTML of a finished run."""
+def render(run: str | Path, language: str = "en", *, edition: Edition = "internal", least: int = LEAST) -> str:
+    """The report's HTML of a finished run.
+
+    Args:
+        edition: ``internal``, ``regulator`` or ``public``.
+        least: rows that a figure of the public edition rests on at least.
+    """
     bundle = Bundle.open(run)
-    return page_of(bundle.record(), bundle.verdict(), Showing(language=language))
+    showing = Showing(language=language, edition=edition, least=least)
+    return page_of(bundle.record(), bundle.verdict(), showing)
 
 
-def render_to(run: str | Path, out: str | Path, language: str = "en", *, sibling: bool = False) -> Path:
+def render_to(
+    run: str | Path,
+    out: str | Path,
+    language: str = "en",
+    *,
+    sibling: bool = False,
+    edition: Edition = "internal",
+    least: int = LEAST,
+) -> Path:
     """Write a finished run's report to a file, and return its path.
 
     Args:
         out: the page. Folders above it are made.
         sibling: put style and pictures into a folder beside the page, for servers that allow nothing inline; the folder is
             named after the page.
+        edition, least: as of `render`.
 
     Raises:
         RecordError: the page would lie in the run itself, which is never written into.
@@ -37,7 +52,9 @@ def render_to(run: str | Path, out: str | Path, language: str = "en", *, sibling
             fix="choose another",
         )
     record = bundle.record()
-    showing = Showing(language=language, assets=f"{page.stem}.assets" if sibling else None)
+    showing = Showing(
+        language=language, edition=edition, least=least, assets=f"{page.stem}.assets" if sibling else None
+    )
     text = page_of(record, bundle.verdict(), showing)
     page.parent.mkdir(parents=True, exist_ok=True)
     if showing.assets:

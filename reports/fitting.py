@@ -23,6 +23,7 @@ from reports.room import Room, shared_out
 from reports.sections import Report
 
 _OPTIONAL_ENDS = re.compile("</(?:td|th|tr|tbody|thead|li|dt|dd)>")
+_EMPTY = Markup("")
 _PER_MEASURE = (100, 40, 20, 10, 5, 3, 2, 1)
 
 
@@ -32,7 +33,7 @@ class Shown:
 
     evidence: tuple[Markup, ...] = ()
     left_out: tuple[Message, ...] = ()
-    measurements: Markup = Markup("")
+    measurements: Markup = _EMPTY
 
 
 NOTHING = Shown()
@@ -107,7 +108,7 @@ class Fitting:
     def _measurements(self, probe: ProbeView, per_measure: int) -> Markup:
         """The table of measurements, the first ``per_measure`` slices of each measure."""
         if not probe.measurements:
-            return Markup("")
+            return _EMPTY
         groups: dict[str, list[AnyMeasurement]] = {}
         for m in probe.measurements:
             groups.setdefault(m.name, []).append(m)
@@ -125,7 +126,7 @@ class Fitting:
     def _strip(self, check: CheckView) -> Markup:
         ruling = check.ruling
         if ruling.value is None:
-            return Markup("")
+            return _EMPTY
         i = ruling.interval
         ends = (i.low if i else ruling.value, ruling.value, i.high if i else ruling.value)
         name = f"{say(check.measure, self.language)} {check.where}".strip()

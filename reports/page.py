@@ -20,10 +20,11 @@ from probes.evidence import Table, slice_name
 from reports import charts, wording
 from reports.assets import STYLE, address, picture_name, style
 from reports.differences import differences
-from reports.editions import edition_of
+from reports.editions import edition_of, redaction_words
 from reports.errors import RecordError
 from reports.fitting import NOTHING, Fitting, compact
 from reports.language import catalogue, say
+from reports.public import is_suppressed
 from reports.record import AuditRecord, Verdict
 from reports.room import AIM, ALL_NUMBERS, MOST_BYTES, SHARES, Room
 from reports.sections import Report, report
@@ -41,7 +42,7 @@ def render(record: AuditRecord, verdict: Verdict, showing: Showing = PLAIN) -> s
     Raises:
         RecordError: there is no catalogue for the language, or no page below two million bytes can hold the record.
     """
-    record, verdict = edition_of(record, verdict, showing.edition)
+    record, verdict = edition_of(record, verdict, showing)
     view = report(record, verdict, showing)
     whole = showing.edition == "regulator"
     for share in SHARES:
@@ -65,6 +66,7 @@ def _page(view: Report, showing: Showing, room: Room, *, aim: int) -> str:
         "report": view,
         "showing": showing,
         "redact": redact,
+        "redaction": redaction_words(showing),
         "trust": view.trust,
         "source": partial(_source, folder=showing.assets),
     }
@@ -122,6 +124,7 @@ def _environment(language: str) -> Environment:
         most_drawn=charts.MOST_ROWS,
         outcome_words=wording.OUTCOME_WORDS,
         rests=wording.rests,
+        suppressed=is_suppressed,
         slice_words=wording.slice_words,
         slice_name=slice_name,
         differences=differences,

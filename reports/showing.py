@@ -14,6 +14,9 @@ from reports.language import ENGLISH
 Edition = Literal["internal", "regulator", "public"]
 Fact = tuple[Message, Message | str | int | float]
 
+# The minimum that most US states report school results by (NCES 2011-603, SLDS Technical Brief 3).
+LEAST = 10
+
 NOTHING_BESIDE: tuple[Fact, ...] = (
     (
         message("Signature"),
@@ -34,6 +37,7 @@ class Showing:
         language: ``en`` or the name of a catalogue.
         edition: ``internal`` shows examples where the plan allows it; ``regulator`` redacts them and keeps all numbers;
             ``public`` suppresses small cells too.
+        least: rows that a figure of the public edition rests on at least.
         assets: the folder beside the page that holds its style and pictures, for servers that allow nothing inline; None
             writes them into the page. `assets.asset_files` says what belongs into it.
         beside: what was established from files beside the bundle (a signature, a review), as lines of the first screen.
@@ -42,6 +46,7 @@ class Showing:
 
     language: str = ENGLISH
     edition: Edition = "internal"
+    least: int = LEAST
     assets: str | None = None
     beside: tuple[Fact, ...] = NOTHING_BESIDE
 

@@ -15,6 +15,14 @@ from audit.commands.pipelines import unheard
 NOT_VERIFIED = 13
 
 
+class Edition(StrEnum):
+    """What a page shows of the record."""
+
+    internal = "internal"
+    regulator = "regulator"
+    public = "public"
+
+
 class Assets(StrEnum):
     """Where a page's style and pictures lie."""
 
@@ -25,6 +33,7 @@ class Assets(StrEnum):
 def render(
     run: Run,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Where the page goes; else standard output.")] = None,
+    *,
     lang: Annotated[str, typer.Option(help="The report's language.")] = "en",
     assets: Annotated[
         Assets,
@@ -33,18 +42,28 @@ def render(
             "allow nothing inline."
         ),
     ] = Assets.inline,
+    edition: Annotated[
+        Edition,
+        typer.Option(
+            help="internal shows raw inputs where the plan allows it; regulator redacts them and has every number; public "
+            "suppresses figures on few rows, examples, row ids and names of persons."
+        ),
+    ] = Edition.internal,
+    least: Annotated[int, typer.Option(min=2, help="Rows that a figure of the public edition rests on at least.")] = 10,
 ) -> None:
     """Render a finished run's report again."""
     from audit import rendering
 
     if out is not None:
-        typer.echo(f"Report: {rendering.render_to(run, out, lang, sibling=assets is Assets.sibling)}")
+        typer.echo(
+            f"Report: {rendering.render_to(run, out, lang, sibling=assets is Assets.sibling, edition=edition.value, least=least)}"
+        )
     elif assets is Assets.sibling:
         raise typer.BadParameter("a page with assets beside it needs a place", param_hint="--out")
     elif sys.stdout.isatty():
         raise typer.BadParameter("give a file, or pipe the page into something", param_hint="--out")
     else:
-        sys.stdout.buffer.write(rendering.render(run, lang).encode())
+        sys.stdout.buffer.write(rendering.render(run, lang, edition=edition.value, least=least).encode())
 
 
 def verify(context: typer.Context, run: Run) -> None:
