@@ -96,9 +96,9 @@ def _sure(record: AuditRecord, verdict: Verdict, checks: tuple[CheckView, ...]) 
                 level=level_words(record.level), n=least)
     ]  # fmt: skip
     if points:
-        out.append(message("{n} checks were decided on point values, without their uncertainty.", n=points))
+        out.append(message("Checks decided on point values, without their uncertainty: {n}.", n=points))
     if open_:
-        out.append(message("{n} of {all} checks are inconclusive: the evidence does not decide them.",
+        out.append(message("The evidence does not decide {n} of {all} checks.",
                            n=len(open_), all=len(checks)))  # fmt: skip
     return tuple(out), open_[0].anchor if open_ else "methods"
 
@@ -132,9 +132,9 @@ def _waived(verdict: Verdict) -> tuple[Message, ...]:
         for w in live[:3]
     ]  # fmt: skip
     if len(live) > len(out):
-        out.append(message("{n} more waivers apply.", n=len(live) - len(out)))
+        out.append(message("Further waivers that apply: {n}.", n=len(live) - len(out)))
     if len(verdict.waivers) > len(live):
-        out.append(message("{n} waivers were handed in and do not apply.", n=len(verdict.waivers) - len(live)))
+        out.append(message("Waivers handed in that do not apply: {n}.", n=len(verdict.waivers) - len(live)))
     return tuple(out)
 
 
@@ -168,7 +168,7 @@ def _personal(record: AuditRecord, checks: tuple[CheckView, ...]) -> tuple[tuple
     if not measured:
         return (message("Not known of the model: no privacy probe gave a result."), shown), "uncovered"
     if not about:
-        said = message("{n} privacy probes measured; no check of the policy judges them.", n=len(measured))
+        said = message("Privacy probes with a result: {n}; no check of the policy judges them.", n=len(measured))
         return (said, shown), f"f-{_PRIVACY}"
     if failed:
         said = message("Breach detected in {n} of {all} privacy checks.", n=failed, all=len(about))

@@ -57,7 +57,7 @@ def change_words(verdict: Verdict) -> tuple[Message, ...]:
     if found.better:
         out.append(message("Better than the baseline beyond noise: {names}.", names=_names(found.better)))
     if found.neither:
-        out.append(message("No change beyond noise in {n} compared figures.", n=len(found.neither)))
+        out.append(message("Compared figures without a change beyond noise: {n}.", n=len(found.neither)))
     names = sorted({c.baseline for c in found.failed})
     if names:
         out.append(message("No comparison was possible with: {names}.", names=", ".join(names)))
@@ -69,7 +69,7 @@ def change_words(verdict: Verdict) -> tuple[Message, ...]:
 def policy_change_words(verdict: Verdict) -> Message | None:
     """Whether the policy changed since the baseline, or None where no baseline was compared with."""
     if verdict.policy_changes:
-        return message("The policy changed since the baseline in {n} points.", n=len(verdict.policy_changes))
+        return message("Points in which the policy changed since the baseline: {n}.", n=len(verdict.policy_changes))
     if verdict.policy_changes is not None:
         return message("The policy is the one that the baseline was decided by.")
     if changes(verdict).compared:

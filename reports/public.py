@@ -84,14 +84,14 @@ class _Edition:
             gone = len(feature.values) - len(kept)
             missing = 0 if self.hidden.missing(feature.name) else feature.missing
             if gone:
-                said.append(message("{n} groups of {feature} are not told: they are too small, or would tell the size of one that is.",
+                said.append(message("Groups of {feature} that are not told: {n}. They are too small, or would tell the size of one that is.",
                                     n=gone, feature=feature.name))  # fmt: skip
             if missing != feature.missing:
                 said.append(message("How many rows have no {feature} is not told.", feature=feature.name))
             features.append(FeatureCard(name=feature.name, values=kept, missing=missing, missing_is=feature.missing_is))
         labels = {n: c for n, c in data.labels.items() if not self.hidden.hides("", (Axis(kind="class", name=n),))}
         if len(labels) < len(data.labels):
-            said.append(message("{n} classes are not told: they are too small, or would tell the size of one that is.",
+            said.append(message("Classes that are not told: {n}. They are too small, or would tell the size of one that is.",
                                 n=len(data.labels) - len(labels)))  # fmt: skip
         return data.model_copy(update={"features": tuple(features), "labels": labels, "include_text": False}), said
 

@@ -14,7 +14,7 @@ Told = Callable[[Message], Message]
 
 _ROW_IDS = frozenset({"row", "row id", "row ids", "training row", "id"})
 _EXAMPLES = message("Examples, and tables that name rows, are left out of this edition.")
-_FEWER = message("{n} entries are suppressed in this edition.")
+_FEWER = message("Entries suppressed in this edition: {n}.")
 
 
 def told_evidence(
