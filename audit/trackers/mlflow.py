@@ -7,25 +7,19 @@ MLflow's telemetry stays off, unless this process had loaded MLflow before.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import islice
 from os import environ
 from typing import Any
 
 from audit.errors import TrackerError
 from audit.trackers.shipment import PLACE, Shipment, not_installed, preferred, refused, without_credentials
 
-# MLflow takes at most 100 params, 100 tags and 1000 metrics a request.
-TEXTS_A_REQUEST = 100
-METRICS_A_REQUEST = 1000
-
 _SURROUNDINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    # By itself it would wait four minutes for a server that is not there.
+    # By itself it tries seven times, which takes minutes where no server is there.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
 }
 
@@ -107,18 +101,13 @@ def _put(client: Any, run: str, shipment: Shipment) -> None:
     from mlflow.entities import Metric, Param, RunTag
 
     told, now = shipment.entries, int(time.time() * 1000)
-    for some in _portions(told.params, TEXTS_A_REQUEST):
-        client.log_batch(run, params=[Param(name, text) for name, text in some])
-    for some in _portions(told.tags, TEXTS_A_REQUEST):
-        client.log_batch(run, tags=[RunTag(name, text) for name, text in some])
-    for numbers in _portions(told.metrics, METRICS_A_REQUEST):
-        client.log_batch(run, metrics=[Metric(name, value, now, 0) for name, value in numbers])
+    # The client itself makes as many requests of this as its server wants.
+    client.log_batch(
+        run,
+        metrics=[Metric(name, value, now, 0) for name, value in told.metrics.items()],
+        params=[Param(name, text) for name, text in told.params.items()],
+        tags=[RunTag(name, text) for name, text in told.tags.items()],
+    )
     client.log_artifacts(run, str(shipment.folder))
-    note = {"mlflow.note.content": told.headline}
-    client.log_batch(run, tags=[RunTag(name, text) for name, text in {**told.verdict, **note}.items()])
-
-
-def _portions(values: Mapping[str, Any], size: int) -> Iterator[list[tuple[str, Any]]]:
-    rest = iter(values.items())
-    while some := list(islice(rest, size)):
-        yield some
+    last = {**told.verdict, "mlflow.note.content": told.headline}
+    client.log_batch(run, tags=[RunTag(name, text) for name, text in last.items()])
