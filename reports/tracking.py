@@ -26,6 +26,7 @@ FIGURES = "figures.json"
 LONGEST_NAME = 180
 LONGEST_TEXT = 400
 _LONGEST_PART = 60
+_POINT = re.compile(r"(?<=\d)\.(?=\d)")
 _PLAIN = re.compile(r"[A-Za-z0-9_]+(?:-[A-Za-z0-9_]+)*")
 
 
@@ -115,14 +116,14 @@ def figure_name(instance: str, measure: str, where: Slice) -> str:
     """``groups/recall/group.gender.female``; ``performance/accuracy/all`` for the whole; axes are joined by ``--``.
 
     Letters, digits, ``_``, ``-``, ``.`` and ``/`` alone, which every tracker takes. The last part is always there, so that no
-    name is a folder of another. A space becomes ``_``; a part that holds anything else ends in a piece of its hash.
+    name is a folder of another. Spaces and decimal points become ``_``; a part that holds anything else ends in a piece of its hash.
     """
     axes = [".".join(_part(p) for p in (a.kind, a.name, a.value) if p or p == a.name) for a in where]
     return _short(f"{_part(instance)}/{_part(measure)}/{'--'.join(axes) or 'all'}")
 
 
 def _part(text: str) -> str:
-    spaced = text if "_" in text else text.replace(" ", "_")
+    spaced = text if "_" in text else _POINT.sub("_", text.replace(" ", "_"))
     if _PLAIN.fullmatch(spaced) and len(spaced) <= _LONGEST_PART:
         return spaced
     cleaned = re.sub(r"[^A-Za-z0-9_]+", "_", text)[: _LONGEST_PART - 10]

@@ -63,6 +63,8 @@ def test_names_by_hand() -> None:
     assert figure_name("groups", "recall", group_axes({"gender": "female"})) == "groups/recall/group.gender.female"
     crossed = (Axis(kind="group", name="gender", value="non binary"), Axis(kind="class", name="hired"))
     assert figure_name("groups", "recall", crossed) == "groups/recall/group.gender.non_binary--class.hired"
+    rate = (Axis(kind="setting", name="rate", value="0.1"),)
+    assert figure_name("noise", "unchanged", rate) == "noise/unchanged/setting.rate.0_1"
     # Where more than a space is lost, a piece of the hash stands for it.
     assert re.fullmatch(
         r"groups/recall/group\.gender\._-[0-9a-f]{8}", figure_name("groups", "recall", group_axes({"gender": "女"}))
@@ -174,7 +176,17 @@ def test_names_are_legal_whatever_the_data_is_called(record: AuditRecord, verdic
 
 @pytest.mark.parametrize(
     ("one", "other"),
-    [("a b", "a_b"), ("F", "f"), ("女", "男"), ("x" * 300, "x" * 299 + "y"), ("a/b", "a:b"), ("", "_"), ("a ", "a")],
+    [
+        ("a b", "a_b"),
+        ("F", "f"),
+        ("女", "男"),
+        ("x" * 300, "x" * 299 + "y"),
+        ("a/b", "a:b"),
+        ("0.1", "0_1"),
+        ("1.2", "1 2"),
+        ("", "_"),
+        ("a ", "a"),
+    ],
 )
 def test_names_that_cleaning_makes_alike_stay_apart(
     record: AuditRecord, verdict: Verdict, one: str, other: str
