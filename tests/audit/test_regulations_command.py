@@ -30,7 +30,9 @@ attestations: {owner: "the risk team", oversight: "..."}
 
 def plan(folder: Path, text: str = PLAN) -> Path:
     rows = ["text,label,said,gender"]
-    rows += [f"row {i},{'yes' if i % 2 else 'no'},{'yes' if i % 3 else 'no'},{'a' if i % 5 else 'b'}" for i in range(200)]
+    rows += [
+        f"row {i},{'yes' if i % 2 else 'no'},{'yes' if i % 3 else 'no'},{'a' if i % 5 else 'b'}" for i in range(200)
+    ]
     (folder / "scores.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
     path = folder / "plan.yaml"
     path.write_text(text, encoding="utf-8")
