@@ -20,6 +20,12 @@ NONE = Counts(n=9, denominator=0, smallest=0)
 NO_VALUES = tuple(Undefined(name=m, reason=message("none"), counts=NONE) for m in ("selection_rate", "impact_ratio"))
 
 
+@pytest.fixture(scope="session")
+def record(record: AuditRecord) -> AuditRecord:
+    """The shared record, of a plan that names no framework."""
+    return record.model_copy(update={"regulations": ()})
+
+
 def field(index: RegulatoryIndex, framework: str, requirement: str, title: str) -> FieldView:
     found = [
         f
