@@ -209,7 +209,7 @@ def _measured(needed: Needed, shown: _Shown) -> FieldView:
                 outcomes.update(counted)
     if not asked:
         probes = ", ".join(dict.fromkeys(_split(s)[0] for s in needed.measured_by))
-        gaps.append(message("No probe of the plan measures it. One that does: {probes}.", probes=probes))
+        gaps.append(message("No probe of the plan measures it. What would: {probes}.", probes=probes))
     return FieldView(
         title=needed.title,
         standing="measured" if links else "missing",

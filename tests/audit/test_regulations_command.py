@@ -11,14 +11,16 @@ from typer.testing import CliRunner
 from audit import api
 from audit.cli import app
 from audit.errors import PlanError
+from audit.first_plan import write_first_plan
 from audit.plan import load_plan
+from reports.attestations import KNOWN
 from reports.bundle import Bundle
 from reports.regulations import regulation_ids
 
 PLAN = """\
 schema: plumbline.plan/v1
 name: screening
-subject: {predictions: {source: scores.csv, prediction: said}}
+subject: {predictions: {source: scores.csv}}
 data: {audit: {source: scores.csv, input: text, label: label, groups: [gender]}}
 probes:
   performance: {probe: performance.classification}
@@ -29,7 +31,7 @@ attestations: {owner: "the risk team", oversight: "..."}
 
 
 def plan(folder: Path, text: str = PLAN) -> Path:
-    rows = ["text,label,said,gender"]
+    rows = ["text,label,prediction,gender"]
     rows += [
         f"row {i},{'yes' if i % 2 else 'no'},{'yes' if i % 3 else 'no'},{'a' if i % 5 else 'b'}" for i in range(200)
     ]
@@ -101,3 +103,23 @@ def test_what_is_not_there_ends_in_one_sentence(words: tuple[str, ...], tmp_path
     done = CliRunner().invoke(app, ["regulations", *words])
     assert done.exit_code == 2
     assert "Traceback" not in done.output
+
+
+def test_a_first_plan_offers_the_keys_and_fills_in_none(tmp_path: Path) -> None:
+    plan(tmp_path)
+    first = write_first_plan(
+        str(tmp_path / "scores.csv"), str(tmp_path / "scores.csv"), tmp_path / "first", input="text"
+    )
+    text = first.plan.read_text(encoding="utf-8")
+    assert load_plan(first.plan).plan.attestations == {}
+    assert load_plan(first.plan).plan.regulations == ()
+    for key in KNOWN:
+        assert f'#   {key}: ""' in text
+    opened = (
+        text.replace("# attestations:", "attestations:").replace("#   ", "  ").replace("# regulations", "regulations")
+    )
+    first.plan.write_text(opened, encoding="utf-8")
+    loaded = load_plan(first.plan).plan
+    assert set(loaded.attestations) == set(KNOWN)
+    assert set(loaded.attestations.values()) == {""}
+    assert set(loaded.regulations) == set(regulation_ids())

@@ -117,3 +117,11 @@ def test_a_damaged_file_says_what_is_wrong(tmp_path: Path, wrong: str, right: st
 def test_an_unknown_framework_is_named_with_those_that_there_are() -> None:
     with pytest.raises(RecordError, match="no regulation is called 'eu'"):
         regulation("eu")
+
+
+def test_the_guide_lists_every_framework_and_every_key() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "regulation.md").read_text(encoding="utf-8")
+    for framework in regulations():
+        assert f"| `{framework.id}` | {framework.citation} | {len(framework.requirements)} |" in text
+    for key, known in KNOWN.items():
+        assert f"| `{key}` | {known.asks} |" in text

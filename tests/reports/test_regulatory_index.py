@@ -96,7 +96,7 @@ def test_a_probe_that_no_plan_names_is_missing_with_its_name(record: AuditRecord
         regulatory_index(record, verdict), "eu-ai-act", "art-15-1", "How much that differs between training seeds"
     )
     assert shown.standing == "missing"
-    assert str(shown.gaps[0]) == "No probe of the plan measures it. One that does: performance.seeds."
+    assert str(shown.gaps[0]) == "No probe of the plan measures it. What would: performance.seeds."
 
 
 @pytest.mark.parametrize("text", [None, "", "   ", "...", "–"])
