@@ -117,12 +117,15 @@ def lock_words(verdict: Verdict) -> Message:
 
 
 def decision(record: AuditRecord, verdict: Verdict, checks: tuple[CheckView, ...]) -> Decision:
-    subject, policy = record.subject, verdict.policy
+    subject, data, policy = record.subject, record.data, verdict.policy
     told = {str(r.reason) for r in verdict.rulings}
     line = message("{name}, version {version}, owned by {owner}", name=policy.name, version=policy.version,
                    owner=policy.owner) if policy else message("none")  # fmt: skip
     subject_line = message("{name} ({kind}, {task}, digest {digest})", name=subject.name, kind=subject.kind,
                            task=subject.task, digest=subject.digest[:12])  # fmt: skip
+    data_line = message(
+        "{name} ({rows} rows, digest {digest})", name=data.name, rows=data.rows, digest=data.digest[:12]
+    )
     views = probe_views(record)
     return Decision(
         outcome=verdict.outcome,
@@ -137,6 +140,7 @@ def decision(record: AuditRecord, verdict: Verdict, checks: tuple[CheckView, ...
         answers=answers(record, verdict, checks),
         facts=(
             (message("Model"), subject_line),
+            (message("Data"), data_line),
             (message("Policy"), line),
             (message("Decided on"), verdict.decided_on.isoformat()),
             (message("Lock"), lock_words(verdict)),

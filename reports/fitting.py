@@ -125,7 +125,8 @@ class Fitting:
 
     def _strip(self, check: CheckView) -> Markup:
         ruling = check.ruling
-        if ruling.value is None:
+        if ruling.value is None or ruling.outcome == "pass":
+            # Of what passed, the picture is the probe's own, one click away.
             return _EMPTY
         i = ruling.interval
         ends = (i.low if i else ruling.value, ruling.value, i.high if i else ruling.value)

@@ -18,6 +18,7 @@ from reports.editions import edition_words
 from reports.glossary import Entry, glossary
 from reports.instances import Family, Named, ProbeView, families, flat, probe_views
 from reports.record import AuditRecord, FeatureCard, Verdict, Waiver
+from reports.regulatory_index import RegulatoryIndex, regulatory_index
 from reports.showing import PLAIN, Fact, Showing
 from reports.trust import Trust, trust_in_methods
 from reports.wording import level_words
@@ -85,6 +86,7 @@ class Report:
     waivers: tuple[WaiverView, ...]
     methods: Methods
     provenance: Provenance
+    regulation: RegulatoryIndex
     glossary: tuple[Entry, ...]
     defined: Mapping[tuple[str, str], str]
 
@@ -111,6 +113,7 @@ def report(record: AuditRecord, verdict: Verdict, showing: Showing = PLAIN) -> R
         waivers=tuple(_waiver(w, verdict, checks) for w in verdict.waivers),
         methods=_methods(record, verdict, probes),
         provenance=_provenance(record, verdict),
+        regulation=regulatory_index(record, verdict),
         glossary=entries,
         defined={key: e.anchor for e in entries for key in e.keys},
     )
