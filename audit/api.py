@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from audit.compare import Run
     from audit.documents import Document
     from audit.plan import LoadedPlan
+    from audit.signing.trusted import Trusted
     from audit.steadiness import Steadiness
     from probes.subject import Subject
     from reports.origin import Origin
@@ -345,13 +346,19 @@ def measure_steadiness(
     return steadiness(open_run(bundle), demanded, replicates=repeats, seed=seed, progress=chosen(progress))
 
 
-def render(run: PathLike, language: str = "en") -> str:
-    """The report's HTML of a finished run."""
+def render(run: PathLike, language: str = "en", trusted: Trusted | None = None) -> str:
+    """The report's HTML of a finished run, and what is known of the signatures beside it.
+
+    Raises:
+        VerificationError: a signature of ``trusted`` is missing or does not hold.
+    """
+    from audit.signing.trusted import NOBODY, beside
     from reports.page import render as render_page
     from reports.showing import Showing
 
     bundle = Bundle.open(run)
-    return render_page(bundle.record(), bundle.verdict(), Showing(language=language))
+    showing = Showing(language=language, beside=beside(bundle, trusted or NOBODY))
+    return render_page(bundle.record(), bundle.verdict(), showing)
 
 
 def _job(loaded: LoadedPlan, only: Iterable[str]) -> Job:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from audit.commands.options import Run
+from audit.commands.options import Identity, Issuer, PublicKeys, Run, trusted
 from audit.commands.pipelines import unheard
 
 NOT_VERIFIED = 13
@@ -16,15 +16,19 @@ NOT_VERIFIED = 13
 
 def render(
     run: Run,
+    *,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Where the page goes; else standard output.")] = None,
     lang: Annotated[str, typer.Option(help="The report's language.")] = "en",
+    key: PublicKeys = None,
+    sigstore_identity: Identity = None,
+    sigstore_issuer: Issuer = None,
 ) -> None:
     """Render a finished run's report again."""
     from audit import api
 
     if out is not None and out.resolve().is_relative_to(run.resolve()):
         raise typer.BadParameter(f"{out} lies in the run itself, which is never written into", param_hint="--out")
-    page = api.render(run, lang)
+    page = api.render(run, lang, trusted(key, sigstore_identity, sigstore_issuer))
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(page, encoding="utf-8", newline="\n")
@@ -35,14 +39,25 @@ def render(
         sys.stdout.buffer.write(page.encode())
 
 
-def verify(context: typer.Context, run: Run) -> None:
-    """Recompute a run's hashes, numbers, verdict and page."""
+def verify(
+    context: typer.Context,
+    run: Run,
+    *,
+    key: PublicKeys = None,
+    sigstore_identity: Identity = None,
+    sigstore_issuer: Issuer = None,
+    model: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Also compare this model's files with those that were audited.")
+    ] = None,
+) -> None:
+    """Recompute a run's hashes, numbers, verdict and page, and check its signatures."""
     from audit.tables import printable
     from audit.verify import verify as check
 
     unheard(context)
-    report = check(run)
+    report = check(run, trusted(key, sigstore_identity, sigstore_issuer), model)
     for word, lines in (
+        ("signature", report.signatures),
         ("recomputed", report.recomputed),
         ("not recomputed", report.not_recomputed),
         ("PROBLEM", report.problems),
