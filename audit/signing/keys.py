@@ -124,7 +124,7 @@ def sign(pae: bytes, signer: CryptoSigner) -> EnvelopeSignature:
 
 def holds(envelope: Envelope, key: SSlibKey) -> bool:
     """Whether the envelope has a signature of this key, and it is one of this payload."""
-    from securesystemslib.exceptions import VerificationError
+    from securesystemslib.exceptions import UnverifiedSignatureError
     from securesystemslib.signer import Signature
 
     found = envelope.by(key.keyid)
@@ -132,7 +132,7 @@ def holds(envelope: Envelope, key: SSlibKey) -> bool:
         return False
     try:
         key.verify_signature(Signature(found.keyid, base64.b64decode(found.sig).hex()), envelope.pae)
-    except VerificationError:
+    except UnverifiedSignatureError:
         return False
     return True
 
