@@ -29,14 +29,14 @@ def sign(statement: str) -> str:
     from sigstore.oidc import IdentityToken, Issuer, detect_credential
     from sigstore.sign import SigningContext
 
-    with _named("could not sign"):
+    with _named("could not sign", "sign with --key where there is no network"):
         found = detect_credential()
     if found is None and not sys.stdin.isatty():
         raise SigningError(
             "there is no identity to sign with: neither one of a pipeline nor a person at a terminal",
             expected="a pipeline that hands out OpenID tokens (in GitHub Actions: permissions: id-token: write), or a terminal",
         )
-    with _named("could not sign"):
+    with _named("could not sign", "sign with --key where there is no network"):
         trust = ClientTrustConfig.production()
         token = IdentityToken(found) if found else Issuer(trust.signing_config.get_oidc_url()).identity_token()
         with SigningContext.from_trust_config(trust).signer(token) as signer:
@@ -56,7 +56,7 @@ def check(content: bytes, identity: str, issuer: str) -> bytes:
     from sigstore.verify import Verifier
     from sigstore.verify.policy import Identity
 
-    with _named("could not get its root of trust"):
+    with _named("could not get its root of trust", "try again where there is a network; without it, nothing is known"):
         verifier = Verifier.production()
     try:
         bundle = Bundle.from_json(content)
@@ -81,14 +81,12 @@ def _library() -> None:
 
 
 @contextmanager
-def _named(what: str) -> Iterator[None]:
+def _named(what: str, fix: str) -> Iterator[None]:
     """Whatever the library raises, as one error of ours: several of its own errors are private to it."""
     try:
         yield
     except Exception as error:
         said = " ".join(f"{type(error).__name__}: {error}".split())[:500]
         raise SigningError(
-            f"Sigstore {what}: {said}",
-            expected="its public services within reach",
-            fix="sign with --key where there is no network",
+            f"Sigstore {what}: {said}", expected="its public services within reach, and an identity", fix=fix
         ) from error

@@ -262,9 +262,11 @@ def test_a_dry_run_lists_the_steps(fake: Fake) -> None:
 
 
 def test_render_writes_a_file_or_standard_output(fake: Fake, tmp_path: Path) -> None:
+    from audit.signing.trusted import NOBODY
+
     calls = fake("audit.api.render", "<p>é</p>\n")
     assert call("render", "r", "--lang", "zh_CN").stdout_bytes == "<p>é</p>\n".encode()
-    assert calls.given == [((Path("r"), "zh_CN"), {})]
+    assert calls.given == [((Path("r"), "zh_CN", NOBODY), {})]
     out = tmp_path / "page.html"
     assert call("render", "r", "--out", str(out)).exit_code == 0
     assert out.read_bytes() == "<p>é</p>\n".encode()
