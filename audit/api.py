@@ -352,13 +352,13 @@ def render(run: PathLike, language: str = "en", trusted: Trusted | None = None) 
     Raises:
         VerificationError: a signature of ``trusted`` is missing or does not hold.
     """
-    from audit.signing.trusted import NOBODY, beside
+    from audit.signing.trusted import NOBODY, signature_beside
     from reports.page import render as render_page
-    from reports.showing import Showing
+    from reports.showing import NOTHING_BESIDE, Showing
 
     bundle = Bundle.open(run)
-    showing = Showing(language=language, beside=beside(bundle, trusted or NOBODY))
-    return render_page(bundle.record(), bundle.verdict(), showing)
+    beside = (signature_beside(bundle, trusted or NOBODY), *NOTHING_BESIDE[1:])
+    return render_page(bundle.record(), bundle.verdict(), Showing(language=language, beside=beside))
 
 
 def _job(loaded: LoadedPlan, only: Iterable[str]) -> Job:

@@ -85,8 +85,8 @@ def check_signatures(bundle: Bundle, trusted: Trusted = NOBODY) -> Signatures:
     return found
 
 
-def beside(bundle: Bundle, trusted: Trusted = NOBODY) -> tuple[Fact, ...]:
-    """What lies beside a bundle, for the first screen of its report.
+def signature_beside(bundle: Bundle, trusted: Trusted = NOBODY) -> Fact:
+    """The line on signatures of the first screen, for a page that is rendered now; see `reports.showing.NOTHING_BESIDE`.
 
     Raises:
         SigningError: as `check_signatures`.
@@ -101,12 +101,13 @@ def beside(bundle: Bundle, trusted: Trusted = NOBODY) -> tuple[Fact, ...]:
                 expected="a bundle with the signatures asked for",
                 fix=f"see `plumbline verify {bundle.folder}`; nothing was rendered",
             )
+    name, unsigned = NOTHING_BESIDE[0]
     if found.said == [UNSIGNED]:
-        return NOTHING_BESIDE
+        return name, unsigned
     said = found.said[0]
     for more in found.said[1:]:
         said = message("{first}; {second}", first=said, second=more)
-    return tuple((name, said if name.text == "Signature" else value) for name, value in NOTHING_BESIDE)
+    return name, said
 
 
 def _by_keys(bundle: Bundle, keys: list[tuple[Path, SSlibKey]], found: Signatures) -> None:
