@@ -6,6 +6,8 @@ import base64
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from securesystemslib.dsse import Envelope as OtherEnvelope
 
 from reports.errors import RecordError
@@ -104,3 +106,19 @@ def test_what_is_no_bundle_of_sigstores_is_said(content: bytes) -> None:
     with pytest.raises(RecordError) as refused:
         keyless_payload(content)
     assert refused.value.where == SIGSTORE
+
+
+@given(
+    st.binary(max_size=200)
+    | st.builds(lambda i, b: spliced(envelope().to_json().encode(), i, b), st.integers(0, 400), st.binary(max_size=3))
+)
+def test_no_bytes_make_the_readers_stumble(content: bytes) -> None:
+    for reader in (read_envelope, keyless_payload):
+        try:
+            reader(content)
+        except RecordError:
+            continue
+
+
+def spliced(content: bytes, at: int, other: bytes) -> bytes:
+    return content[:at] + other + content[at + 1 :]
