@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from audit.compare import Run
     from audit.documents import Document
     from audit.plan import LoadedPlan
-    from audit.signing.trusted import Trusted
     from audit.steadiness import Steadiness
     from probes.subject import Subject
     from reports.origin import Origin
@@ -344,21 +343,6 @@ def measure_steadiness(
             fix="give --policy",
         )
     return steadiness(open_run(bundle), demanded, replicates=repeats, seed=seed, progress=chosen(progress))
-
-
-def render(run: PathLike, language: str = "en", trusted: Trusted | None = None) -> str:
-    """The report's HTML of a finished run, and what is known of the signatures beside it.
-
-    Raises:
-        VerificationError: a signature of ``trusted`` is missing or does not hold.
-    """
-    from audit.signing.trusted import NOBODY, signature_beside
-    from reports.page import render as render_page
-    from reports.showing import NOTHING_BESIDE, Showing
-
-    bundle = Bundle.open(run)
-    beside = (signature_beside(bundle, trusted or NOBODY), *NOTHING_BESIDE[1:])
-    return render_page(bundle.record(), bundle.verdict(), Showing(language=language, beside=beside))
 
 
 def _job(loaded: LoadedPlan, only: Iterable[str]) -> Job:

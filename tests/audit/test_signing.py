@@ -23,6 +23,7 @@ import audit
 from audit.cli import app
 from audit.errors import SigningError
 from audit.pipeline import rebundle, regate
+from audit.rendering import render
 from audit.signing.keys import generate, private_key, public_key
 from audit.signing.signing import sign_with_key
 from audit.signing.trusted import Trusted
@@ -351,10 +352,10 @@ def test_a_signature_does_not_outlive_its_bundle(signed: Path, tmp_path: Path) -
 
 
 def test_the_page_says_what_is_true_of_the_signature(run: Path, keys: Path, tmp_path: Path) -> None:
-    assert audit.api.render(run) == (run / "report.html").read_text(encoding="utf-8")
+    assert render(run) == (run / "report.html").read_text(encoding="utf-8")
     sign_with_key(run, private_key(keys / "one"))
     keyid = public_key(keys / "one.pub").keyid[:16]
-    page = audit.api.render(run)
+    page = render(run)
     assert f"a signature that names key {keyid} is present, not checked: no key given" in page
     assert "checked with the key given" not in page
     code, _ = command("render", run, "--out", tmp_path / "page.html", "--key", keys / "one.pub")
@@ -377,7 +378,7 @@ def test_no_page_is_rendered_where_the_signature_asked_for_does_not_hold(
 def test_a_page_of_a_swapped_bundle_says_that_its_signature_does_not_hold(signed: Path, tmp_path: Path) -> None:
     swap("verdict", signed, tmp_path / "swapped")
     shutil.copy(signed / SIGNATURE, tmp_path / "swapped" / SIGNATURE)
-    assert "a signature lies beside it that does not hold for this bundle" in audit.api.render(tmp_path / "swapped")
+    assert "a signature lies beside it that does not hold for this bundle" in render(tmp_path / "swapped")
 
 
 # Keys -------------------------------------------------------------------------------------------------------------
