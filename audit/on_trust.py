@@ -22,7 +22,7 @@ def on_trust(bundle: Bundle, record: AuditRecord, signers: Sequence[str]) -> Ite
         record: its record.
         signers: the keys and identities whose signatures were checked and hold.
     """
-    word = f"on the word of {', '.join(signers)}" if signers else "on trust, unsigned"
+    word = f"on the word of {', '.join(signers)}" if signers else "on trust, no signature was checked"
     for what, why in _parts(bundle, record):
         yield f"{what}: {word}: {why}"
 
