@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from audit.again import reproduce
     from audit.api import PlannedStep, describe_plan, gate, load, measure_steadiness, render, run, run_plan
     from audit.result import Result
     from probes.performance.custom import metric
@@ -27,12 +28,14 @@ _HOMES = {
     "measure_steadiness": "audit.api",
     "metric": "probes.performance.custom",
     "render": "audit.api",
+    "reproduce": "audit.again",
     "run": "audit.api",
     "run_plan": "audit.api",
 }
 
 __all__ = [
-    "PlannedStep", "Result", "describe_plan", "gate", "load", "measure_steadiness", "metric", "render", "run", "run_plan",
+    "PlannedStep", "Result", "describe_plan", "gate", "load", "measure_steadiness", "metric", "render", "reproduce", "run",
+    "run_plan",
 ]  # fmt: skip
 
 

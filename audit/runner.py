@@ -36,6 +36,7 @@ _EXTRAS = {
     "phonenumbers": "quality",
 }  # fmt: skip
 Announce = Callable[[str], None]
+_UNDER = message("It was run under the plan's profile {profile}.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +112,16 @@ def run(job: Job, subject: Subject, desk: Desk) -> AuditRecord:
     timings = canonical_json({"seconds": session.seconds})
     desk.writer.write_text("provenance/timings.json", timings, "application/json")
     return record
+
+
+def said_of_profile(profile: str) -> Message:
+    """What the record says of a run under a profile."""
+    return _UNDER.model_copy(update={"params": {"profile": profile}})
+
+
+def profile_of(record: AuditRecord) -> str | None:
+    """The profile that a run was made under, as its record says."""
+    return next((str(m.params["profile"]) for m in record.remarks if m.text == _UNDER.text), None)
 
 
 def unmet(planned: PlannedProbe, subject: Subject) -> Message | None:
