@@ -252,8 +252,8 @@ class _Session:
         )
         kept = self._desk.store.rows(key)
         if kept is None:
-            kept = self._subject.predictions(ctx)
-            self._desk.store.keep_rows(key, kept)
+            # As a later run finds them, so that both write the same bytes.
+            kept = self._desk.store.keep_rows(key, self._subject.predictions(ctx))
         return kept
 
     def _rows(self, planned: PlannedProbe, probe: Probe) -> pa.Table:
@@ -271,9 +271,8 @@ class _Session:
         self._desk.store.keep_seconds(cost_key(planned), time.perf_counter() - start)
         if rows is self._shared:
             self._desk.store.mark_shared(key)
-        else:
-            self._desk.store.keep_rows(key, rows)
-        return rows
+            return rows
+        return self._desk.store.keep_rows(key, rows)
 
     def _share(self, ctx: Context) -> pa.Table:
         if self._shared is None:

@@ -40,11 +40,13 @@ class CheckFlips:
         name: the check, ``rule`` or ``rule [slice]``.
         outcomes: how often each outcome occurred; sums to the number of replicates in which the check existed.
         flip_rate: share of pairs of replicates of which one passes and the other fails, in [0, 1].
+        by_value: it was decided on its value alone, because the policy says so or the figure has no interval.
     """
 
     name: str
     outcomes: dict[Outcome, int]
     flip_rate: float
+    by_value: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +57,7 @@ class Steadiness:
         replicates: how many gates were made.
         checks: each check of the policy, those that flip most first.
         flip_rate: share of pairs of replicates in which at least one check passes in one and fails in the other.
+        interval_flip_rate: the same over the checks that were decided on an interval; None if there are none.
         verdict_flip_rate: the same for the verdict as a whole.
         left_out: rules and findings that could not be drawn anew, and why.
     """
@@ -62,6 +65,7 @@ class Steadiness:
     replicates: int
     checks: tuple[CheckFlips, ...]
     flip_rate: float
+    interval_flip_rate: float | None
     verdict_flip_rate: float
     left_out: tuple[Message, ...] = field(default=())
 
@@ -280,17 +284,25 @@ def _summed_up(verdicts: Sequence[Verdict], left_out: tuple[Message, ...]) -> St
     signs = np.zeros((len(verdicts), len(names)), dtype=np.int64)
     outcomes: dict[str, dict[Outcome, int]] = {n: {} for n in names}
     column = {n: i for i, n in enumerate(names)}
+    valued: set[str] = set()
     for i, verdict in enumerate(verdicts):
         for r in verdict.rulings:
             counted = outcomes[r.check.name]
             counted[r.outcome] = counted.get(r.outcome, 0) + 1
             signs[i, column[r.check.name]] = (r.outcome == "pass") - (r.outcome == "fail")
-    checks = [CheckFlips(name=n, outcomes=outcomes[n], flip_rate=_flips(signs[:, [i]])) for i, n in enumerate(names)]
+            if r.value is not None and (r.interval is None or r.decision != "interval"):
+                valued.add(r.check.name)
+    checks = [
+        CheckFlips(name=n, outcomes=outcomes[n], flip_rate=_flips(signs[:, [i]]), by_value=n in valued)
+        for i, n in enumerate(names)
+    ]
+    others = [i for i, n in enumerate(names) if n not in valued]
     whole = np.array([[(v.outcome == "pass") - (v.outcome == "fail")] for v in verdicts], dtype=np.int64)
     return Steadiness(
         replicates=len(verdicts),
         checks=tuple(sorted(checks, key=lambda c: -c.flip_rate)),
         flip_rate=_flips(signs),
+        interval_flip_rate=_flips(signs[:, others]) if others else None,
         verdict_flip_rate=_flips(whole),
         left_out=left_out,
     )

@@ -142,6 +142,11 @@ def print_steadiness(found: Steadiness) -> None:
     out.print(
         f"{found.replicates} gates on resampled rows. Pairs of them in which some check passes in one and fails in the other: {100 * found.flip_rate:.2f} %."
     )
+    valued = [c.name for c in found.checks if c.by_value]
+    if valued and found.interval_flip_rate is not None:
+        out.print(
+            f"Without the checks on a figure that has no interval, or whose interval the policy leaves aside: {100 * found.interval_flip_rate:.2f} %. They are: {printable(', '.join(valued))}."
+        )
     out.print(f"Pairs whose verdicts differ so: {100 * found.verdict_flip_rate:.2f} %.")
 
 

@@ -114,6 +114,9 @@ def main() -> None:
     flipping = [c for c in own["point"].checks if c.flip_rate > 0]
     singles = {gate: np.mean([c.flip_rate for c in s.checks]) for gate, s in worst.items()}
     print(f"{'the same, in the mean over single checks':<52}{singles['interval']:>10.2%}{singles['point']:>10.2%}")
+    if own["interval"].interval_flip_rate is not None:
+        name = "its checks whose figure has an interval"
+        print(f"{name:<52}{own['interval'].interval_flip_rate:>10.2%}")
     if flipping:
         print("checks of the run's own policy that flip by value alone, and how often by interval:")
         by_interval = {c.name: c.flip_rate for c in own["interval"].checks}
@@ -124,6 +127,7 @@ def main() -> None:
     figures = {
         "flip_rate": own["interval"].flip_rate,
         "flip_rate_point": own["point"].flip_rate,
+        "flip_rate_with_interval": own["interval"].interval_flip_rate,
         "flip_rate_at_limit": worst["interval"].flip_rate,
         "flip_rate_at_limit_point": worst["point"].flip_rate,
         "mean_check_flip_rate_at_limit": float(singles["interval"]),
