@@ -23,6 +23,9 @@ import numpy as np
 import psutil
 import pytest
 
+import audit
+from audit.pipeline import claimed
+
 KILLS = 10
 PLAN = """
 schema: plumbline.plan/v1
@@ -113,6 +116,7 @@ def test_a_run_killed_at_ten_random_moments_ends_as_if_it_had_not_been(tmp_path,
                 status, _ = place.run(name)
             assert status == ended, (moment, (tmp_path / f"{name}.log").read_text())
             found = bytes_of(tmp_path / name / "run")
+            assert sorted(p.name for p in (tmp_path / name).iterdir()) == ["cache", "run"]
             if datetime.date.today() != day:
                 pytest.skip("the day turned, and a verdict names its day")
             for file in ("results.json", "verdict.json"):
@@ -125,6 +129,21 @@ def test_a_run_killed_at_ten_random_moments_ends_as_if_it_had_not_been(tmp_path,
         assert {bool(tables) for _, tables in traces} == {False, True}, traces
     finally:
         place.close()
+
+
+def test_what_a_killed_run_left_is_removed_and_what_another_works_on_is_not(finished, tmp_path):
+    dead, alive, other = (
+        tmp_path / name for name in (".r.00000000.partial", ".r.11111111.partial", ".s.22222222.partial")
+    )
+    for folder in (dead, alive, other):
+        shutil.copytree(finished, folder)
+    with claimed(alive) as ours:
+        assert ours
+        audit.gate(finished, out=tmp_path / "r")
+        assert not dead.exists()
+        assert (alive / "results.json").is_file()
+    assert (other / "results.json").is_file()
+    assert (tmp_path / "r" / "results.json").is_file()
 
 
 def serve() -> None:
