@@ -12,19 +12,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from audit.cards import environment
 from audit.errors import GateError
-from audit.machine import determinism, hardware
 from audit.restate import context_of, probe_of
 from audit.runner import unmet
+from audit.surroundings import EXACT, FLOATING, MONTE_CARLO_ERRORS, tolerance_here
 from fine_tune.errors import PlumblineError
 from probes.errors import Unavailable
-from probes.evidence import AnyMeasurement, Measurement, Message, Need, Reading, Scalar, Slice, message
+from probes.evidence import AnyMeasurement, Measurement, Message, Need, Reading, Slice
 from probes.probe import Progress, silent
-from reports.errors import RecordError, VerificationError
+from reports.errors import VerificationError
 from reports.files import parquet_bytes
-from reports.manifests import ENVIRONMENT, EnvironmentLock
-from reports.reading import parse
 from reports.record import AuditRecord, Finding, PlannedProbe, RowsRef, Verdict
 
 if TYPE_CHECKING:
@@ -32,17 +29,6 @@ if TYPE_CHECKING:
 
     from probes.subject import Subject
     from reports.bundle import Bundle
-
-EXACT = 1e-12
-FLOATING = 1e-5
-MONTE_CARLO_ERRORS = 6.0
-
-_HARDWARE = ("system", "machine", "processor")
-# What decides on the order of a sum; PYTHONHASHSEED and the like change no figure.
-_SWITCHES = (
-    "OMP_NUM_THREADS", "MKL_NUM_THREADS", "torch_threads", "torch_deterministic_algorithms", "torch_float32_matmul_precision",
-    "torch_default_dtype",
-)  # fmt: skip
 
 Part = Literal["value", "low", "high", "n", "denominator", "smallest", "clusters", "exists"]
 _COUNTS: tuple[Part, ...] = ("n", "denominator", "smallest", "clusters")
@@ -189,7 +175,7 @@ def ask_again(
             f"{finding.instance} measured something in the run and broke here: {said}",
             fix="set PLUMBLINE_DEBUG=1 to see the traceback",
         ) from error
-    exact, basis = _determinism(bundle, record, subject, device)
+    exact, basis = tolerance_here(bundle, record, subject, device)
     stored = finding.reading or Reading(measurements=())
     return Reproduction(
         instance=finding.instance,
@@ -234,60 +220,6 @@ def _same_rows(bundle: Bundle, ref: RowsRef, rows: pa.Table) -> bool:
     import pyarrow.parquet as pq
 
     return bool(bundle.rows(ref).equals(pq.read_table(pa.BufferReader(parquet_bytes(rows)))))
-
-
-def _determinism(
-    bundle: Bundle, record: AuditRecord, subject: Subject, device: str
-) -> tuple[bool, tuple[Message, ...]]:
-    """Whether figures have to agree to the last digit, and why."""
-    differing = _surroundings(bundle, record)
-    if device.partition(":")[0] != "cpu":
-        differing.append(message("It ran on {device}, which may add in another order each time.", device=device))
-    if subject.kind == "endpoint":
-        differing.append(message("The model answers elsewhere, on a machine that nothing is known of."))
-    if not differing:
-        return True, (message("Same machine and libraries: every figure has to agree to {e}.", e=EXACT),)
-    said = message(
-        "So values and interval ends may differ by {floating}, absolute or relative, for sums in another order, or by {times} Monte Carlo standard "
-        "errors where they were simulated; counts may not differ.",
-        floating=FLOATING,
-        times=MONTE_CARLO_ERRORS,
-    )
-    return False, (*differing, said)
-
-
-def _surroundings(bundle: Bundle, record: AuditRecord) -> list[Message]:
-    """What differs between the run's surroundings and these."""
-    out = []
-    here: dict[str, str] = environment()
-    for name in sorted({*record.environment, *here}):
-        if record.environment.get(name) != here.get(name):
-            out.append(_differs(name, record.environment.get(name), here.get(name)))
-    lock = _lock(bundle)
-    if lock is None:
-        return [*out, message("The run does not say which machine it was made on.")]
-    sides: tuple[tuple[tuple[str, ...], dict[str, Scalar], dict[str, Scalar]], ...] = (
-        (_HARDWARE, lock.hardware, hardware()),
-        (_SWITCHES, lock.determinism, determinism()),
-    )
-    for names, then, now in sides:
-        out += [_differs(n, then.get(n), now.get(n)) for n in names if then.get(n) != now.get(n)]
-    if "accelerators" in lock.hardware:
-        out.append(message("The run was made where there is an accelerator, and does not say whether it was used."))
-    return out
-
-
-def _differs(name: str, then: Scalar | None, now: Scalar | None) -> Message:
-    none = "-"
-    return message("{name} was {then} and is {now}.", name=name, then=none if then is None else then,
-                   now=none if now is None else now)  # fmt: skip
-
-
-def _lock(bundle: Bundle) -> EnvironmentLock | None:
-    try:
-        return parse(bundle.read_bytes(ENVIRONMENT), EnvironmentLock, where=ENVIRONMENT)
-    except (RecordError, VerificationError):
-        return None
 
 
 def _figures(stored: Reading, again: Reading, *, exact: bool) -> Iterator[Figure]:
