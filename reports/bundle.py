@@ -26,6 +26,7 @@ from reports.files import (
     digest,
     file_digest,
     files_below,
+    lies_beside,
     parquet_bytes,
     safe_path,
 )
@@ -90,6 +91,8 @@ class BundleWriter:
         """
         if path in (MANIFEST, SUMS):
             raise RecordError(f"{path} is written by the bundle itself", fix="choose another name")
+        if lies_beside(path):
+            raise RecordError(f"{path} lies beside a bundle and not in it", fix="choose another name")
         self._put(path, content)
         entry = FileEntry(
             path=path, size=len(content), sha256=digest(content), media_type=media_type, contains_personal_data=personal
@@ -114,9 +117,12 @@ class BundleWriter:
                 self.write_bytes(entry.path, content, entry.media_type, entry.contains_personal_data)
 
     def close(self) -> None:
-        """Drop what an earlier bundle left in this folder, then write ``MANIFEST.json`` and ``SHA256SUMS``."""
+        """Drop what an earlier bundle left in this folder, then write ``MANIFEST.json`` and ``SHA256SUMS``.
+
+        Signatures and reviews of the earlier one go too: they speak of another bundle.
+        """
         for path in files_below(self.folder):
-            if path not in self._entries and path not in (MANIFEST, SUMS) and _belongs(path):
+            if path not in self._entries and path not in (MANIFEST, SUMS) and (_belongs(path) or lies_beside(path)):
                 (self.folder / path).unlink()
         entries = tuple(self._entries[p] for p in sorted(self._entries))
         manifest = Manifest(files=entries).to_json().encode()
@@ -226,7 +232,10 @@ class Bundle:
         return table
 
     def check(self) -> list[str]:
-        """What disagrees between the files, ``MANIFEST.json`` and ``SHA256SUMS``; empty when nothing does."""
+        """What disagrees between the files, ``MANIFEST.json`` and ``SHA256SUMS``; empty when nothing does.
+
+        What lies beside the bundle is passed over, except that it must be no link.
+        """
         present = files_below(self.folder)
         problems = [f"{path}: is a link" for path in present if (self.folder / path).is_symlink()]
         problems += [f"{name}: missing" for name in (MANIFEST, SUMS, RESULTS, VERDICT) if name not in present]
@@ -241,10 +250,14 @@ class Bundle:
         listed: dict[str, str] = {}
         for entry in manifest.files:
             problems += self._differences(entry)
+            if lies_beside(entry.path):
+                problems.append(f"{entry.path}: is listed in {MANIFEST}, and lies beside a bundle")
             if entry.path in listed:
                 problems.append(f"{entry.path}: listed twice in {MANIFEST}")
             listed[entry.path] = entry.sha256
-        problems += [f"{p}: not listed in {MANIFEST}" for p in present if p not in listed and p not in (MANIFEST, SUMS)]
+        own = (MANIFEST, SUMS)
+        unlisted = [p for p in present if p not in listed and p not in own and not lies_beside(p)]
+        problems += [f"{path}: not listed in {MANIFEST}" for path in unlisted]
         listed[MANIFEST] = file_digest(self.folder / MANIFEST)
         problems += self._sums_differences(listed)
         return sorted(set(problems))

@@ -28,6 +28,13 @@ SUMS = "SHA256SUMS"
 PARQUET = "application/vnd.apache.parquet"
 JSON = "application/json"
 
+SIGNATURE = "signature.dsse.json"
+SIGSTORE = "signature.sigstore.json"
+REVIEWS = "reviews"
+BESIDE = (SIGNATURE, SIGSTORE, REVIEWS)
+"""What people put beside a finished bundle: signatures of it, and a folder of reviews, one ``.json`` file each. It is not part of
+the bundle, no list names it, and none of it outlives the bundle that it speaks of."""
+
 OWN_FOLDERS = ("evidence", "provenance")
 OWN_FILES = (RESULTS, VERDICT, "summary.md", "junit.xml", "model_card.md", MANIFEST, SUMS)
 
@@ -78,6 +85,14 @@ def safe_path(path: str) -> PurePosixPath:
             f"the path {path!r} could leave the bundle", expected="a relative path such as evidence/rows.parquet"
         )
     return pure
+
+
+def lies_beside(path: str) -> bool:
+    """Whether a file of this path lies beside a bundle rather than in it. Nothing but these very names does."""
+    if path.partition("/")[0] not in BESIDE:
+        return False
+    parts = PurePosixPath(path).parts
+    return path in (SIGNATURE, SIGSTORE) or (parts[0] == REVIEWS and len(parts) == 2 and path.endswith(".json"))
 
 
 def parquet_bytes(table: pa.Table) -> bytes:
