@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from audit.api import PlannedStep, describe_plan, gate, load, measure_steadiness, render, run, run_plan
     from audit.result import Result
+    from audit.two_runs import compare
     from probes.performance.custom import metric
 
 _HOMES = {
     "PlannedStep": "audit.api",
     "Result": "audit.result",
+    "compare": "audit.two_runs",
     "describe_plan": "audit.api",
     "gate": "audit.api",
     "load": "audit.api",
@@ -32,7 +34,7 @@ _HOMES = {
 }
 
 __all__ = [
-    "PlannedStep", "Result", "describe_plan", "gate", "load", "measure_steadiness", "metric", "render", "run", "run_plan",
+    "PlannedStep", "Result", "compare", "describe_plan", "gate", "load", "measure_steadiness", "metric", "render", "run", "run_plan",
 ]  # fmt: skip
 
 

@@ -10,12 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from probes.evidence import Plain
+from reports.comparison import RunComparison
 from reports.files import Manifest
 from reports.lock import Lock
 from reports.record import AuditRecord, Verdict
 
 FOLDER = Path(__file__).parent / "schemas"
-MODELS: dict[str, type[Plain]] = {"record": AuditRecord, "verdict": Verdict, "bundle": Manifest, "lock": Lock}
+MODELS: dict[str, type[Plain]] = {
+    "record": AuditRecord,
+    "verdict": Verdict,
+    "bundle": Manifest,
+    "lock": Lock,
+    "comparison": RunComparison,
+}
 
 
 def schema(model: type[Plain]) -> dict[str, Any]:
