@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from audit.api import PlannedStep, describe_plan, gate, load, measure_steadiness, render, run, run_plan
     from audit.result import Result
+    from audit.reviewing import review
     from audit.two_runs import compare
     from probes.performance.custom import metric
 
@@ -29,12 +30,13 @@ _HOMES = {
     "measure_steadiness": "audit.api",
     "metric": "probes.performance.custom",
     "render": "audit.api",
+    "review": "audit.reviewing",
     "run": "audit.api",
     "run_plan": "audit.api",
 }
 
 __all__ = [
-    "PlannedStep", "Result", "compare", "describe_plan", "gate", "load", "measure_steadiness", "metric", "render", "run", "run_plan",
+    "PlannedStep", "Result", "compare", "describe_plan", "gate", "load", "measure_steadiness", "metric", "render", "review", "run", "run_plan",
 ]  # fmt: skip
 
 

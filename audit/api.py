@@ -346,12 +346,16 @@ def measure_steadiness(
 
 
 def render(run: PathLike, language: str = "en") -> str:
-    """The report's HTML of a finished run."""
+    """The report's HTML of a finished run, with the reviews that lie beside it."""
     from reports.page import render as render_page
-    from reports.showing import Showing
+    from reports.reviews import reviews_beside
+    from reports.showing import NOTHING_BESIDE, Showing
 
     bundle = Bundle.open(run)
-    return render_page(bundle.record(), bundle.verdict(), Showing(language=language))
+    verdict = bundle.verdict()
+    signature, _ = NOTHING_BESIDE
+    beside = (signature, *reviews_beside(bundle.folder, verdict.outcome))
+    return render_page(bundle.record(), verdict, Showing(language=language, beside=beside))
 
 
 def _job(loaded: LoadedPlan, only: Iterable[str]) -> Job:

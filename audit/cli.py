@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from audit.commands import comparing, deciding, looking, making, policies, reading, testing
+from audit.commands import comparing, deciding, looking, making, policies, reading, reviewing, testing
 from audit.exits import Commands
 
 app = typer.Typer(
@@ -57,6 +57,7 @@ app.command()(testing.selftest)
 app.command()(reading.render)
 app.command()(reading.verify)
 app.command()(comparing.compare)
+app.command()(reviewing.review)
 app.command()(looking.probes)
 app.command()(looking.attacks)
 app.command()(looking.init)

@@ -23,7 +23,9 @@ from probes.errors import ProbeError
 from probes.evidence import AnyMeasurement, Measurement, Reading
 from reports.bundle import RESULTS, VERDICT, Bundle, page_name
 from reports.errors import RecordError
+from reports.files import REVIEWS
 from reports.record import AuditRecord, Finding, Verdict
+from reports.reviews import kept_words, reviews_of
 
 EXACT = 1e-12
 MONTE_CARLO_ERRORS = 6.0
@@ -37,11 +39,13 @@ class VerificationReport:
         problems: what is wrong, naming the file; empty for a bundle that verifies.
         recomputed: what was computed again and agreed.
         not_recomputed: what could only be checked by hash, and why.
+        reviews: what people decided about it, and whether they speak of this very bundle; they make nothing true or false.
     """
 
     problems: list[str] = field(default_factory=list)
     recomputed: list[str] = field(default_factory=list)
     not_recomputed: list[str] = field(default_factory=list)
+    reviews: list[str] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
@@ -55,7 +59,7 @@ def verify(folder: Path) -> VerificationReport:
         RecordError: the folder is no bundle at all.
     """
     bundle = Bundle.open(folder)
-    report = VerificationReport(problems=list(bundle.check()))
+    report = VerificationReport(problems=list(bundle.check()), reviews=list(_reviews(bundle)))
     try:
         record, verdict = bundle.record(), bundle.verdict()
     except RecordError as error:
@@ -84,6 +88,15 @@ def _manifest(bundle: Bundle) -> tuple[Any, ...]:
         return bundle.manifest().files
     except PlumblineError:
         return ()
+
+
+def _reviews(bundle: Bundle) -> Iterator[str]:
+    """A line a review; one of another bundle is no fault of this one, and is told."""
+    found = reviews_of(bundle.folder)
+    for kept in found.every:
+        binds = "binds to this bundle" if kept.binds else "does not bind"
+        yield f"{REVIEWS}/{kept.name}: {binds}: {kept_words(kept)}"
+    yield from (str(problem) for problem in found.problems)
 
 
 def _verify_finding(bundle: Bundle, record: AuditRecord, finding: Finding, report: VerificationReport) -> None:
