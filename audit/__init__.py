@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from audit.api import PlannedStep, describe_plan, gate, load, measure_steadiness, render, run, run_plan
     from audit.result import Result
     from audit.reviewing import review
+    from audit.runs_below import history
     from audit.two_runs import compare
     from probes.performance.custom import metric
 
@@ -26,6 +27,7 @@ _HOMES = {
     "compare": "audit.two_runs",
     "describe_plan": "audit.api",
     "gate": "audit.api",
+    "history": "audit.runs_below",
     "load": "audit.api",
     "measure_steadiness": "audit.api",
     "metric": "probes.performance.custom",
@@ -36,7 +38,7 @@ _HOMES = {
 }
 
 __all__ = [
-    "PlannedStep", "Result", "compare", "describe_plan", "gate", "load", "measure_steadiness", "metric", "render", "review", "run", "run_plan",
+    "PlannedStep", "Result", "compare", "describe_plan", "gate", "history", "load", "measure_steadiness", "metric", "render", "review", "run", "run_plan",
 ]  # fmt: skip
 
 

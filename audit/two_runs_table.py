@@ -6,7 +6,10 @@ from audit.tables import console, print_table, printable
 from probes.evidence import Slice, format_number, slice_name
 from reports.comparing import KIND_WORDS, MOVEMENT_WORDS, WAY_WORDS, compared_sections
 from reports.comparison import CheckChange, Difference, RunComparison, RunFacts
+from reports.history import History, RunLine
 from reports.record import Ruling
+from reports.reviews import DECISION_WORDS
+from reports.trending import SIGNED_WORDS, TrendView, trend_views
 from reports.wording import ends
 
 MOST_LISTED = 20
@@ -42,6 +45,45 @@ def print_comparison(c: RunComparison) -> None:
     out.print("Summary", style="bold")
     for point in s.points:
         out.print(f"  {printable(str(point))}")
+
+
+def print_history(h: History) -> None:
+    """The index of runs, a line a measure, and what could not be read."""
+    out = console()
+    if h.runs:
+        columns = ("decided on", "run", "verdict", "review", "model", "data", "policy", "signed")
+        print_table(columns, [_index(r) for r in h.runs])
+    views = trend_views(h)
+    if views:
+        columns_ = ("measure", "slice", "first", "latest [interval]", "checks, oldest first")
+        print_table(columns_, [_trend(v) for v in views])
+    for b in h.broken:
+        out.print(f"not read: {printable(f'{b.folder}: {b.reason}')}")
+    for remark in h.remarks:
+        out.print(printable(str(remark)))
+    out.print(
+        f"{len(h.runs)} runs, {len(h.broken)} folders not read; looked {h.depth} folders deep below {printable(h.folder)}."
+    )
+
+
+def _index(r: RunLine) -> tuple[str, ...]:
+    enforced = "" if r.enforced else " (NOT ENFORCED)"
+    verdict = f"{r.outcome.upper()}{enforced}" if r.problem is None else f"DOES NOT VERIFY: {r.problem}"
+    review = f"{DECISION_WORDS[r.review.decision]}, {r.review.by}, {r.review.on}" if r.review else "none"
+    if r.review is None and r.reviews:
+        review = f"none that counts, of {r.reviews}"
+    policy = "none" if r.policy is None else f"{r.policy} {r.policy_version}"
+    return (r.decided_on.isoformat(), r.folder, verdict, review, f"{r.subject} {r.subject_digest[:12]}",
+            f"{r.data} {r.data_digest[:12]}", policy, str(SIGNED_WORDS[r.signed]))  # fmt: skip
+
+
+def _trend(v: TrendView) -> tuple[str, ...]:
+    first = "-" if v.first is None or v.first.value is None else format_number(v.first.value)
+    last = "-" if v.last is None or v.last.value is None else format_number(v.last.value)
+    if v.last is not None and v.last.low is not None and v.last.high is not None:
+        last += f" [{format_number(v.last.low)} to {format_number(v.last.high)}]"
+    return (f"{v.trend.instance}:{v.trend.measure}", slice_name(v.trend.slice), first, last,
+            " ".join(o.upper() for o in v.outcomes) or "no check")  # fmt: skip
 
 
 def _print_listed(word: str, lines: list[str]) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import quote
 
 import typer
 
@@ -40,6 +42,48 @@ def compare(
         return
     print_comparison(found)
     told(out)
+
+
+def history(
+    context: typer.Context,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder with runs below it.")],
+    *,
+    out: Page = None,
+    lang: Lang = "en",
+    measure: Annotated[
+        list[str] | None,
+        typer.Option(metavar="M", help="INSTANCE:MEASURE or MEASURE; else those under a rule. Repeatable."),
+    ] = None,
+    depth: Annotated[int, typer.Option(min=0, help="How many folders deep to look.")] = 4,
+    as_json: AsJson = False,
+) -> None:
+    """List every run below a folder: verdicts, reviews, and each measure over time."""
+    from audit.runs_below import history as found_below
+    from audit.two_runs_table import print_history
+    from reports.trending import history_page
+
+    if not as_json:
+        unheard(context)
+    found = found_below(folder, measures=tuple(measure or ()), depth=depth)
+    if out is not None:
+        refuse_inside(out, tuple(folder / r.folder for r in found.runs))
+        write_page(out, history_page(found, _links(folder, out, [r.folder for r in found.runs]), lang))
+    if as_json:
+        sys.stdout.buffer.write(found.to_json().encode("utf-8", "replace"))
+        return
+    print_history(found)
+    told(out)
+
+
+def _links(folder: Path, out: Path, runs: list[str]) -> dict[str, str]:
+    """The address of each run's page as seen from ``out``, for those that have one. A folder's name never becomes a scheme."""
+    from reports.bundle import page_name
+
+    pages = {run: folder.resolve() / run / page_name("en") for run in runs}
+    start = out.resolve().parent
+    return {
+        run: quote(os.path.relpath(page, start).replace(os.sep, "/")) for run, page in pages.items() if page.is_file()
+    }
 
 
 def refuse_inside(out: Path | None, runs: tuple[Path, ...]) -> None:
