@@ -149,6 +149,11 @@ class _Two:
             yield _without(finding, error.reason)
         except PlumblineError as error:
             yield _without(finding, message("it cannot be summarised again here: {why}", why=str(error)))
+        except Exception as error:
+            # A probe's own fault takes its own figures away, and no others; it is told, and never looks like no change.
+            what = f"{type(error).__name__}: {error}"
+            yield _without(finding, message("{probe} stopped with an error on the stored rows: {why}",
+                                            probe=finding.info.id, why=what))  # fmt: skip
         for figure in (f for f in shared if f in moved):
             found, way = moved[figure]
             yield (
@@ -177,6 +182,8 @@ class _Two:
             found: dict[Figure, Moved | Message] = by_jackknife(both, smooth, self._level, progress) if smooth else {}
         except Incomparable as error:
             found = dict.fromkeys(smooth, error.reason)
+        except PlumblineError as error:
+            found = dict.fromkeys(smooth, message("{why}", why=str(error)))
         # What resampling cannot give, both runs' own intervals on the common rows may.
         rest = [f for f in figures if isinstance(found.get(f, message("")), Message)]
         found |= by_bounds(both, rest, self._level) if rest else {}

@@ -253,6 +253,23 @@ def test_two_models_that_differ_by_chance_rarely_harm_anybody(tmp_path):
     assert claims <= 5
 
 
+def test_a_probe_that_breaks_takes_only_its_own_figures_away(tmp_path, pair_of_runs, monkeypatch):
+    probes = {"share": {"probe": ID}, "performance": {"probe": "performance.classification"}}
+    runs = [run(tmp_path / n, frame(wrong=w), probes=probes) for n, w in (("a", None), ("b", harm_f))]
+
+    def broken(self, rows, ctx):
+        raise ZeroDivisionError("by nothing")
+
+    monkeypatch.setattr(GroupShare, "summarise", broken)
+    got = audit.compare(*runs, progress=False)
+    (reason,) = [str(n.reason) for n in got.not_compared if n.instance == "share"]
+    assert reason == f"{ID} stopped with an error on the stored rows: ZeroDivisionError: by nothing"
+    # What is exact needs no second summary.
+    assert {d.measure for d in got.differences if d.instance == "share"} == {"rows"}
+    assert {d.movement for d in got.differences if d.measure == "accuracy"} == {"worse"}
+    assert any("Not compared: 2" in str(p) for p in compared_sections(got).points)
+
+
 def test_an_altered_bundle_is_refused(tmp_path, pair_of_runs):
     copy = tmp_path / "altered"
     shutil.copytree(pair_of_runs[0], copy)
