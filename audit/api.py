@@ -345,19 +345,6 @@ def measure_steadiness(
     return steadiness(open_run(bundle), demanded, replicates=repeats, seed=seed, progress=chosen(progress))
 
 
-def render(run: PathLike, language: str = "en") -> str:
-    """The report's HTML of a finished run, with the reviews that lie beside it."""
-    from reports.page import render as render_page
-    from reports.reviews import reviews_beside
-    from reports.showing import NOTHING_BESIDE, Showing
-
-    bundle = Bundle.open(run)
-    verdict = bundle.verdict()
-    signature, _ = NOTHING_BESIDE
-    beside = (signature, *reviews_beside(bundle.folder, verdict.outcome))
-    return render_page(bundle.record(), verdict, Showing(language=language, beside=beside))
-
-
 def _job(loaded: LoadedPlan, only: Iterable[str]) -> Job:
     plan = loaded.plan
     planned = planned_probes({name: (spec.probe, spec.options) for name, spec in plan.probes.items()})

@@ -11,6 +11,7 @@ PlumblineError
     ReviewError                        a decision about a run cannot be recorded
     HistoryError                       a folder has no runs to show, or was asked for what they do not have
     StoreError                         the cache folder cannot be used
+    TrackerError                       a tracking server cannot be used
 """
 
 from __future__ import annotations
@@ -52,3 +53,7 @@ class HistoryError(InputError):
 
 class StoreError(InputError):
     """The cache folder cannot be read or written."""
+
+
+class TrackerError(InputError):
+    """A tracking server cannot be used: its client is not installed, it is not there, or it refuses."""

@@ -15,11 +15,12 @@ from typing import Any
 from markupsafe import Markup
 
 from reports import wording
+from reports.assets import style
 from reports.errors import RecordError
 from reports.language import ENGLISH
 
 # Private there only because nothing else made pages so far; both rooms of a page must escape and style alike.
-from reports.page import MOST_BYTES, TEMPLATES, _css, _environment
+from reports.page import MOST_BYTES, TEMPLATES, _environment
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +41,7 @@ def whole_page(template: str, names: Mapping[str, Any], language: str = ENGLISH)
     Raises:
         RecordError: there is no catalogue for the language, or the page does not fit however little is shown.
     """
-    css = _css() + "\n" + _more_css()
+    css = style() + "\n" + _more_css()
     env = _environment(language)
     for share in (1.0, 0.4, 0.1, 0.02):
         page = env.get_template(template).render(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from datetime import date
 from html.parser import HTMLParser
 from typing import Any
 
@@ -12,11 +11,9 @@ import pytest
 
 from probes.evidence import Counts, Interval, Method, Slice, group_axes, message
 from reports.comparing import compared_sections, comparison_page
-from reports.comparison import Difference, HarmedRows, NotCompared, RunComparison, RunFacts
+from reports.comparison import Difference, RunComparison
 from reports.harm import harm_headline, harmed_groups, worse_groups
-from reports.policy_changes import policy_changes
-from reports.record import AuditRecord, Comparison, Verdict
-from reports.run_changes import changes, check_changes
+from reports.record import Comparison, Verdict
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 F, M = group_axes({"gender": "f"}), group_axes({"gender": "m"})
@@ -90,43 +87,6 @@ class Markup(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.add(tag)
         self.attributes |= set(attrs)
-
-
-def facts(name: str) -> RunFacts:
-    return RunFacts(
-        folder=name, bundle="1" * 64, record_sha256="2" * 64, name=HOSTILE, plumbline="0.1.0", level=0.95, subject=HOSTILE,
-        subject_digest="a" * 64, data="d", data_digest="d" * 64, rows=100, policy="p", policy_version="3",
-        decided_on=date(2026, 3, 14), outcome="fail", enforced=False, checks={"fail": 1, "pass": 3},
-    )  # fmt: skip
-
-
-@pytest.fixture
-def comparison(
-    record: AuditRecord, verdict: Verdict, make_passing: Callable[[AuditRecord, Verdict], Verdict]
-) -> Callable[..., RunComparison]:
-    def build(**more: Any) -> RunComparison:
-        return built(record, verdict, make_passing(record, verdict), more)
-
-    return build
-
-
-def built(record: AuditRecord, verdict: Verdict, after: Verdict, more: dict[str, Any]) -> RunComparison:
-    later = record.model_copy(update={"seed": 8, "environment": {**record.environment, HOSTILE: "1"}})
-    body: dict[str, Any] = {
-        "before": facts("spring"),
-        "after": facts(HOSTILE),
-        "level": 0.95,
-        "min_n": 50,
-        "differences": (difference(p_holm=0.001), difference(where=group_axes({"gender": HOSTILE}), way="unpaired", p_holm=0.9)),
-        "not_compared": (NotCompared(instance="words", reason=message("{x} was measured with other options", x=HOSTILE)),),
-        "groups_compared": 9,
-        "harmed_rows": HarmedRows(rows_before=5, rows_after=5, common=5, labelled=4, paired_by="id", right_twice=1,
-                                  wrong_twice=1, mended=0, harmed=(HOSTILE, "r2")),
-        "checks": check_changes(verdict, after),
-        "changes": changes(record, later),
-        "policy": policy_changes(verdict.policy, None),
-    }  # fmt: skip
-    return RunComparison(**{**body, **more})
 
 
 def test_checks_that_moved_come_first_and_vanished_ones_are_told(comparison: Build) -> None:
