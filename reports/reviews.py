@@ -21,7 +21,7 @@ from reports.files import MANIFEST, REVIEWS, digest
 from reports.lock import Sha256
 from reports.reading import parse
 from reports.record import Outcome, canonical_json
-from reports.showing import Fact
+from reports.showing import NOTHING_BESIDE, Fact
 from reports.wording import OUTCOME_WORDS
 
 ReviewDecision = Literal["accept", "reject", "accept-with-conditions"]
@@ -172,7 +172,7 @@ def reviews_beside(folder: Path, outcome: Outcome) -> tuple[Fact, ...]:
     """
     found = reviews_of(folder)
     if not found.every and not found.problems:
-        return ((message("Human review"), message("none lies beside this bundle")),)
+        return NOTHING_BESIDE[1:]  # the bundle's own words, so that a copy has the same bytes as long as nothing lies beside
     facts: list[Fact] = [(message("Human review"), _standing(found, outcome))]
     facts += [
         (message("Review {name}", name=k.name.removesuffix(".json")), kept_words(k)) for k in reversed(found.every)

@@ -82,9 +82,10 @@ def test_the_newest_counts_and_all_are_shown_with_the_verdict(bundle):
     assert command("gate", bundle)[0] == 10
 
 
-def test_without_a_review_the_page_says_so(bundle):
-    assert facts(bundle) == {"Human review": "none lies beside this bundle"}
-    assert "none lies beside this bundle" in audit.render(bundle)
+def test_without_a_review_a_copy_is_the_page_that_the_bundle_holds(bundle):
+    said = "none when this page was written; plumbline render shows one that lies beside it"
+    assert facts(bundle) == {"Human review": said}
+    assert audit.render(bundle) == (bundle / "report.html").read_text(encoding="utf-8")
 
 
 def test_a_review_of_another_bundle_is_never_a_sign_off(bundle, tmp_path):
