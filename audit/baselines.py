@@ -1,6 +1,6 @@
 """What a policy's rules ask of a baseline: is a measure worse than there, and how sure is that?
 
-How far two runs lie apart is `audit.pairing`'s to say. Here a rule's slices are looked up, and what cannot be compared
+How far two runs lie apart is `audit.moving`'s to say. Here a rule's slices are looked up, and what cannot be compared
 gets a sentence that says why.
 """
 
@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from audit.matching import matching_slices
-from audit.pairing import Both, Incomparable, Moved, Run, by_bounds, by_jackknife, figures_of
+from audit.moving import Moved, by_bounds, by_jackknife, figures_of
+from audit.pairing import Both, Incomparable, Run
 from probes.evidence import Interval, MeasureDefinition, Message, Slice, Undefined, message, slice_name
 from reports.record import Comparison, Finding, NoComparison, Policy, Rule
 

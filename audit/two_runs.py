@@ -10,17 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from audit.pairing import (
-    Both,
-    Figure,
-    Incomparable,
-    Moved,
-    Run,
-    by_bounds,
-    by_jackknife,
-    figures_of,
-    p_value,
-)
+from audit.moving import Figure, Moved, by_bounds, by_jackknife, figures_of, p_value
+from audit.pairing import Both, Incomparable, Run
 from audit.progress import chosen
 from fine_tune.errors import PlumblineError
 from probes.evidence import AnyMeasurement, MeasureDefinition, Measurement, Message, message
@@ -80,7 +71,7 @@ def compare_bundles(before: Bundle, after: Bundle, progress: Progress) -> RunCom
         checks=check_changes(then, now),
         changes=(*changes(older.record, newer.record), *rule_changes(then, now)),
         policy=policy_changes(then.policy, now.policy),
-        remarks=two.remarks(),
+        remarks=(*two.remarks(), *_order(then, now)),
     )
 
 
@@ -95,6 +86,12 @@ def _opened(given: Path | str | Result) -> Bundle:
             fix=f"see `plumbline verify {bundle.folder}`",
         )
     return bundle
+
+
+def _order(then: Verdict, now: Verdict) -> Iterator[Message]:
+    if then.decided_on > now.decided_on:
+        yield message("The run that is taken as the later one was decided on {later}, before the other on {earlier}; perhaps they"
+                      " should be swapped.", later=now.decided_on.isoformat(), earlier=then.decided_on.isoformat())  # fmt: skip
 
 
 class _Two:

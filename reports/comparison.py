@@ -158,10 +158,14 @@ class CheckChange(Plain):
 
 
 class Change(Plain):
-    """Something that appeared (``before`` is None), disappeared (``after`` is None), or is something else now."""
+    """Something that appeared (``before`` is None), disappeared (``after`` is None), or is something else now.
+
+    ``what`` says the same as ``name`` in words that can be translated, where the name is not one from the data or the plan.
+    """
 
     kind: Kind
     name: str
+    what: Message | None = None
     before: str | None
     after: str | None
 

@@ -172,7 +172,9 @@ def reviews_beside(folder: Path, outcome: Outcome) -> tuple[Fact, ...]:
     """
     found = reviews_of(folder)
     if not found.every and not found.problems:
-        return NOTHING_BESIDE[1:]  # the bundle's own words, so that a copy has the same bytes as long as nothing lies beside
+        return NOTHING_BESIDE[
+            1:
+        ]  # the bundle's own words, so that a copy has the same bytes as long as nothing lies beside
     facts: list[Fact] = [(message("Human review"), _standing(found, outcome))]
     facts += [
         (message("Review {name}", name=k.name.removesuffix(".json")), kept_words(k)) for k in reversed(found.every)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from probes.evidence import Slice, slice_name
+from probes.evidence import Message, Slice, message, slice_name
 from reports.comparison import Change, CheckChange, Kind
 from reports.record import AuditRecord, Finding, Ruling, SubjectCard, Verdict
 
@@ -36,18 +36,19 @@ def _rulings(verdict: Verdict) -> dict[tuple[str, Slice], Ruling]:
 
 
 def _examined(before: AuditRecord, after: AuditRecord) -> Iterator[Change]:
-    yield from _changed("subject", "name", before.subject.name, after.subject.name)
-    yield from _changed("subject", "digest", before.subject.digest, after.subject.digest)
-    yield from _changed("subject", "kind", before.subject.kind, after.subject.kind)
-    yield from _changed("subject", "task", before.subject.task, after.subject.task)
-    yield from _changed("subject", "decision", _threshold(before.subject), _threshold(after.subject))
-    yield from _came_and_went("class", _names(before.subject.classes), _names(after.subject.classes))
-    yield from _changed("data", "name", before.data.name, after.data.name)
-    yield from _changed("data", "digest", before.data.digest, after.data.digest)
-    yield from _changed("data", "rows", str(before.data.rows), str(after.data.rows))
-    yield from _changed(
-        "data", "cut at the model's maximum length", str(before.data.truncated), str(after.data.truncated)
-    )
+    a, b = before.subject, after.subject
+    yield from _altered("subject", message("name"), a.name, b.name)
+    yield from _altered("subject", message("digest"), a.digest, b.digest)
+    yield from _altered("subject", message("kind"), a.kind, b.kind)
+    yield from _altered("subject", message("task"), a.task, b.task)
+    yield from _altered("subject", message("decision"), _threshold(a), _threshold(b))
+    yield from _came_and_went("class", _names(a.classes), _names(b.classes))
+    old, new = before.data, after.data
+    yield from _altered("data", message("name"), old.name, new.name)
+    yield from _altered("data", message("digest"), old.digest, new.digest)
+    yield from _altered("data", message("rows"), str(old.rows), str(new.rows))
+    cut = message("rows cut at the model's maximum length")
+    yield from _altered("data", cut, str(old.truncated), str(new.truncated))
 
 
 def _groups(before: AuditRecord, after: AuditRecord) -> Iterator[Change]:
@@ -57,8 +58,10 @@ def _groups(before: AuditRecord, after: AuditRecord) -> Iterator[Change]:
         here, there = old[name], new[name]
         values = ({f"{name}={v}": str(n) for v, n in f.values.items()} for f in (here, there))
         yield from _came_and_went("group", *values)
-        yield from _changed("feature", f"{name}: rows without a value", str(here.missing), str(there.missing))
-        yield from _changed("feature", f"{name}: rows without a value are", here.missing_is, there.missing_is)
+        without = message("{feature}: rows without a value", feature=name)
+        yield from _altered("feature", without, str(here.missing), str(there.missing))
+        treated = message("{feature}: what becomes of rows without a value", feature=name)
+        yield from _altered("feature", treated, here.missing_is, there.missing_is)
 
 
 def _probes(before: AuditRecord, after: AuditRecord) -> Iterator[Change]:
@@ -92,9 +95,9 @@ def _measures(name: str, before: Finding, after: Finding) -> Iterator[Change]:
 
 
 def _settings(before: AuditRecord, after: AuditRecord) -> Iterator[Change]:
-    yield from _changed("setting", "audit", before.name, after.name)
-    yield from _changed("setting", "seed", str(before.seed), str(after.seed))
-    yield from _changed("setting", "level", str(before.level), str(after.level))
+    yield from _altered("setting", message("name"), before.name, after.name)
+    yield from _altered("setting", message("seed"), str(before.seed), str(after.seed))
+    yield from _altered("setting", message("confidence level"), str(before.level), str(after.level))
     yield from _changed("software", "plumbline", before.plumbline, after.plumbline)
     for name in sorted({*before.environment, *after.environment}):
         yield from _changed("software", name, before.environment.get(name), after.environment.get(name))
@@ -110,6 +113,11 @@ def _changed(kind: Kind, name: str, old: str | None, new: str | None) -> Iterato
         yield Change(kind=kind, name=name, before=old, after=new)
 
 
+def _altered(kind: Kind, what: Message, old: str, new: str) -> Iterator[Change]:
+    if old != new:
+        yield Change(kind=kind, name=str(what), what=what, before=old, after=new)
+
+
 def _names(names: Iterable[str]) -> dict[str, str]:
     return dict.fromkeys(names, "")
 
@@ -123,4 +131,4 @@ def _status(finding: Finding | None) -> str | None:
 
 
 def _threshold(subject: SubjectCard) -> str:
-    return "argmax" if subject.threshold is None else f"{subject.positive or ''} from {subject.threshold:.15g}"
+    return "argmax" if subject.threshold is None else f"{subject.positive or ''} >= {subject.threshold:.15g}"

@@ -27,8 +27,8 @@ def compare(
     as_json: AsJson = False,
 ) -> None:
     """Say what changed between two finished runs, and whom it harmed."""
+    from audit.runs_tables import print_comparison
     from audit.two_runs import compare as compared
-    from audit.two_runs_table import print_comparison
     from reports.comparing import comparison_page
 
     refuse_inside(out, (before, after))
@@ -59,7 +59,7 @@ def history(
 ) -> None:
     """List every run below a folder: verdicts, reviews, and each measure over time."""
     from audit.runs_below import history as found_below
-    from audit.two_runs_table import print_history
+    from audit.runs_tables import print_history
     from reports.trending import history_page
 
     if not as_json:

@@ -10,7 +10,8 @@ import pytest
 from scipy import stats
 
 from audit.baselines import compare_for
-from audit.pairing import BOUNDS, JACKKNIFE, Run, p_value, pair
+from audit.moving import BOUNDS, JACKKNIFE, p_value
+from audit.pairing import Run, pair
 from probes import registry
 from probes.evidence import (
     Counts,

@@ -175,6 +175,16 @@ def test_the_same_run_twice_moved_nothing(pair_of_runs):
     assert "same model on the same rows" in str(same.remarks[0])
 
 
+def test_runs_in_the_wrong_order_are_pointed_out(pair_of_runs, tmp_path):
+    import datetime
+
+    old = tmp_path / "old"
+    audit.gate(pair_of_runs[0], on=datetime.date(2020, 1, 1), out=old)
+    told = audit.compare(pair_of_runs[0], old, progress=False).remarks
+    assert "was decided on 2020-01-01, before the other" in str(told[-1])
+    assert not any("swapped" in str(r) for r in audit.compare(old, pair_of_runs[0], progress=False).remarks)
+
+
 def test_runs_without_common_rows_are_marked_and_not_called_paired(tmp_path, pair_of_runs):
     other = frame(seed=3)
     other["row_id"] = [f"z{i}" for i in range(len(other))]
