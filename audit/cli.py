@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from audit.commands import comparing, deciding, looking, making, policies, reading, reviewing, testing
+from audit.commands import comparing, deciding, looking, making, policies, reading, regulating, reviewing, testing
 from audit.exits import Commands
 
 app = typer.Typer(
@@ -62,6 +62,7 @@ app.command()(reviewing.review)
 app.command()(reading.log)
 app.command()(looking.probes)
 app.command()(looking.attacks)
+app.command()(regulating.regulations)
 app.command()(looking.init)
 app.command()(looking.doctor)
 app.command()(policies.schema)
