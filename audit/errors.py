@@ -10,6 +10,7 @@ PlumblineError
     HardenError                        a run has nothing to harden with, or the plan is not the run's
     ReviewError                        a decision about a run cannot be recorded
     HistoryError                       a folder has no runs to show, or was asked for what they do not have
+    SigningError                       a key cannot be used, or a run cannot be signed as asked
     StoreError                         the cache folder cannot be used
     TrackerError                       a tracking server cannot be used
 """
@@ -49,6 +50,10 @@ class ReviewError(InputError):
 
 class HistoryError(InputError):
     """A folder holds no run at all, or none of its runs has what was asked for."""
+
+
+class SigningError(InputError):
+    """A key or an identity cannot be used, or what signing needs is not installed."""
 
 
 class StoreError(InputError):

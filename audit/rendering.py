@@ -4,32 +4,40 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from audit.signing.trusted import NOBODY, Trusted, signature_beside
 from reports.assets import asset_files
 from reports.bundle import Bundle
 from reports.errors import RecordError
 from reports.page import render as page_of
-from reports.record import Verdict
 from reports.reviews import reviews_beside
-from reports.showing import NOTHING_BESIDE, Fact, Showing
+from reports.showing import Fact, Showing
 
 
-def render(run: str | Path, language: str = "en") -> str:
-    """The report's HTML of a finished run, with the reviews that lie beside it."""
+def render(run: str | Path, language: str = "en", trusted: Trusted = NOBODY) -> str:
+    """The report's HTML of a finished run, with the reviews beside it and what is known of its signatures.
+
+    Raises:
+        VerificationError: a signature of ``trusted`` is missing or does not hold.
+    """
     bundle = Bundle.open(run)
-    verdict = bundle.verdict()
-    return page_of(bundle.record(), verdict, Showing(language=language, beside=_beside(bundle, verdict)))
+    showing = Showing(language=language, beside=_beside(bundle, trusted))
+    return page_of(bundle.record(), bundle.verdict(), showing)
 
 
-def render_to(run: str | Path, out: str | Path, language: str = "en", *, sibling: bool = False) -> Path:
+def render_to(
+    run: str | Path, out: str | Path, language: str = "en", *, sibling: bool = False, trusted: Trusted = NOBODY
+) -> Path:
     """Write a finished run's report to a file, and return its path.
 
     Args:
         out: the page. Folders above it are made.
         sibling: put style and pictures into a folder beside the page, for servers that allow nothing inline; the folder is
             named after the page.
+        trusted: whose signatures must be there and hold.
 
     Raises:
         RecordError: the page would lie in the run itself, which is never written into.
+        VerificationError: a signature of ``trusted`` is missing or does not hold; then nothing is written.
     """
 
     page, bundle = Path(out), Bundle.open(run)
@@ -39,10 +47,11 @@ def render_to(run: str | Path, out: str | Path, language: str = "en", *, sibling
             expected="a place outside: a run is never written into",
             fix="choose another",
         )
-    record, verdict = bundle.record(), bundle.verdict()
-    assets = f"{page.stem}.assets" if sibling else None
-    showing = Showing(language=language, assets=assets, beside=_beside(bundle, verdict))
-    text = page_of(record, verdict, showing)
+    record = bundle.record()
+    showing = Showing(
+        language=language, assets=f"{page.stem}.assets" if sibling else None, beside=_beside(bundle, trusted)
+    )
+    text = page_of(record, bundle.verdict(), showing)
     page.parent.mkdir(parents=True, exist_ok=True)
     if showing.assets:
         folder = page.with_name(showing.assets)
@@ -53,7 +62,5 @@ def render_to(run: str | Path, out: str | Path, language: str = "en", *, sibling
     return page
 
 
-def _beside(bundle: Bundle, verdict: Verdict) -> tuple[Fact, ...]:
-    """What is known from beside the bundle; of a signature, nothing here."""
-    signature, _ = NOTHING_BESIDE
-    return (signature, *reviews_beside(bundle.folder, verdict.outcome))
+def _beside(bundle: Bundle, trusted: Trusted) -> tuple[Fact, ...]:
+    return (signature_beside(bundle, trusted), *reviews_beside(bundle.folder, bundle.verdict().outcome))

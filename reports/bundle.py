@@ -7,7 +7,7 @@ nothing, and it never repairs a bundle that does not agree with its own list.
 from __future__ import annotations
 
 import os
-import tempfile
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Self, TypeVar
 
@@ -28,6 +28,7 @@ from reports.files import (
     files_below,
     lies_beside,
     parquet_bytes,
+    put_file,
     safe_path,
 )
 from reports.outputs import page_name, write_outputs
@@ -127,24 +128,11 @@ class BundleWriter:
         entries = tuple(self._entries[p] for p in sorted(self._entries))
         manifest = Manifest(files=entries).to_json().encode()
         self._put(MANIFEST, manifest)
-        lines = sorted([(e.path, e.sha256) for e in entries] + [(MANIFEST, digest(manifest))])
-        self._put(SUMS, "".join(f"{sha}  {path}\n" for path, sha in lines).encode())
+        sums = {MANIFEST: digest(manifest), **{e.path: e.sha256 for e in entries}}
+        self._put(SUMS, _sums_text(sums).encode())
 
     def _put(self, path: str, content: bytes) -> None:
-        target = self.folder / safe_path(path)
-        inside = self.folder.resolve()
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if not target.parent.resolve().is_relative_to(inside):
-            raise RecordError(f"{path} leads out of the bundle through a link", fix="choose another --out")
-        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=".writing-")
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                stream.write(content)
-            Path(temporary).chmod(0o644)
-            Path(temporary).replace(target)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        put_file(self.folder, path, content)
 
 
 class Bundle:
@@ -277,7 +265,8 @@ class Bundle:
 
     def _sums_differences(self, listed: dict[str, str]) -> list[str]:
         try:
-            lines = (self.folder / SUMS).read_text(encoding="utf-8").splitlines()
+            content = (self.folder / SUMS).read_bytes()
+            lines = content.decode("utf-8").splitlines()
         except (UnicodeDecodeError, OSError):
             return [f"{SUMS}: unreadable"]
         sums: dict[str, str] = {}
@@ -287,7 +276,10 @@ class Bundle:
                 return [f"{SUMS}: the line {line[:100]!r} is not understood"]
             sums[path] = sha
         names = sorted(set(sums) | set(listed))
-        return [f"{name}: {SUMS} and {MANIFEST} disagree" for name in names if sums.get(name) != listed.get(name)]
+        differing = [f"{n}: {SUMS} and {MANIFEST} disagree" for n in names if sums.get(n) != listed.get(n)]
+        if not differing and content != _sums_text(listed).encode():
+            return [f"{SUMS}: is not written the way Plumbline writes it"]
+        return differing
 
     def _inside(self, path: str) -> Path:
         target = self.folder / safe_path(path)
@@ -304,6 +296,11 @@ class Bundle:
         except VerificationError as error:
             raise RecordError(error.seen, expected=f"a bundle with its {name}", fix=error.fix) from None
         return parse(content, model, where=str(self.folder / name))
+
+
+def _sums_text(sums: Mapping[str, str]) -> str:
+    """``SHA256SUMS`` in the format of ``sha256sum``."""
+    return "".join(f"{sha}  {path}\n" for path, sha in sorted(sums.items()))
 
 
 def _belongs(path: str) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from audit.commands.options import Run
+from audit.commands.options import Identity, Issuer, PublicKeys, Run, trusted
 from audit.commands.pipelines import unheard
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ class Assets(StrEnum):
 
 def render(
     run: Run,
+    *,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Where the page goes; else standard output.")] = None,
     lang: Annotated[str, typer.Option(help="The report's language.")] = "en",
     assets: Annotated[
@@ -37,17 +38,21 @@ def render(
             "allow nothing inline."
         ),
     ] = Assets.inline,
+    key: PublicKeys = None,
+    sigstore_identity: Identity = None,
+    sigstore_issuer: Issuer = None,
     open_it: Annotated[
         bool, typer.Option("--open", help="Open it in the browser; a temporary copy without --out.")
     ] = False,
 ) -> None:
-    """Render a finished run's report again, with the reviews beside it."""
+    """Render a finished run's report again, with its reviews and what is known of its signatures."""
     from audit import rendering
 
+    asked = trusted(key, sigstore_identity, sigstore_issuer)
     if open_it and out is None:
         out = Path(tempfile.mkdtemp(prefix="plumbline-")) / "report.html"
     if out is not None:
-        page = rendering.render_to(run, out, lang, sibling=assets is Assets.sibling)
+        page = rendering.render_to(run, out, lang, sibling=assets is Assets.sibling, trusted=asked)
         typer.echo(f"Report: {page}")
         if open_it:
             _show(page)
@@ -56,7 +61,7 @@ def render(
     elif sys.stdout.isatty():
         raise typer.BadParameter("give a file, or pipe the page into something", param_hint="--out")
     else:
-        sys.stdout.buffer.write(rendering.render(run, lang).encode())
+        sys.stdout.buffer.write(rendering.render(run, lang, asked).encode())
 
 
 def _show(page: Path) -> None:
@@ -71,14 +76,25 @@ def _show(page: Path) -> None:
         typer.echo(f"note: no browser could be opened here; open {page} yourself", err=True)
 
 
-def verify(context: typer.Context, run: Run) -> None:
-    """Recompute a run's hashes, numbers, verdict and page."""
+def verify(
+    context: typer.Context,
+    run: Run,
+    *,
+    key: PublicKeys = None,
+    sigstore_identity: Identity = None,
+    sigstore_issuer: Issuer = None,
+    model: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Also compare this model's files with those that were audited.")
+    ] = None,
+) -> None:
+    """Recompute a run's hashes, numbers, verdict and page, and check its signatures."""
     from audit.tables import printable
     from audit.verify import verify as check
 
     unheard(context)
-    report = check(run)
+    report = check(run, trusted(key, sigstore_identity, sigstore_issuer), model)
     for word, lines in (
+        ("signature", report.signatures),
         ("review", report.reviews),
         ("recomputed", report.recomputed),
         ("not recomputed", report.not_recomputed),
