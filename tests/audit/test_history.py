@@ -8,6 +8,7 @@ import re
 import shutil
 from pathlib import Path
 
+import jsonschema
 import pytest
 from typer.testing import CliRunner
 
@@ -17,6 +18,7 @@ from audit.errors import HistoryError
 from probes.evidence import Measurement
 from reports.bundle import Bundle
 from reports.history import History
+from reports.schema_files import FOLDER
 
 HOSTILE = "<script>alert(1)<"
 SCHEME = "javascript:alert(1)"
@@ -170,6 +172,7 @@ def test_the_page_links_to_each_run_as_seen_from_where_it_lies(releases, tmp_pat
 def test_json_is_the_model(releases, found):
     done = CliRunner().invoke(app, ["history", str(releases), "--json"])
     assert json.loads(done.stdout)["schema"] == "plumbline.history/v1"
+    jsonschema.validate(json.loads(done.stdout), json.loads((FOLDER / "history.json").read_text()))
     assert History.model_validate_json(done.stdout) == found
     frame = found.to_frame()
     assert len(frame) == 3 * len(found.trends)

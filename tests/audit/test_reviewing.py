@@ -9,6 +9,7 @@ import shutil
 import webbrowser
 from pathlib import Path
 
+import jsonschema
 import pytest
 from typer.testing import CliRunner
 
@@ -19,6 +20,7 @@ from audit.verify import verify
 from reports.bundle import Bundle
 from reports.errors import RecordError, VerificationError
 from reports.reviews import Review, reviews_beside, reviews_of
+from reports.schema_files import FOLDER
 
 HOSTILE = "<script>alert(1)</script>\u202e\x1b[31m"
 
@@ -45,6 +47,7 @@ def test_a_review_names_the_bundle_and_changes_nothing_in_it(bundle):
     path = audit.review(bundle, decision="reject", by="Dana", text="Not for this use.", on=datetime.date(2026, 3, 1))
     assert path == bundle / "reviews" / "001.json"
     body = json.loads(path.read_text())
+    jsonschema.validate(body, json.loads((FOLDER / "review.json").read_text()))
     assert body == {
         "schema": "plumbline.review/v1", "bundle": hashlib.sha256(before["MANIFEST.json"]).hexdigest(), "decision": "reject",
         "by": "Dana", "on": "2026-03-01", "text": "Not for this use.", "conditions": [], "previous": None,

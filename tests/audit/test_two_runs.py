@@ -7,6 +7,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pandas as pd
 import pytest
@@ -24,6 +25,7 @@ from reports.comparison import RunComparison
 from reports.errors import VerificationError
 from reports.harm import harmed_groups
 from reports.record import Policy
+from reports.schema_files import FOLDER
 
 ID = "performance.group_share_for_tests"
 HOSTILE = "<script>alert(1)</script>\u202e"
@@ -310,6 +312,7 @@ def test_the_command_prints_writes_a_page_and_speaks_json(tmp_path, pair_of_runs
     as_json = CliRunner().invoke(app, ["compare", old, new, "--json"])
     body = json.loads(as_json.stdout)
     assert body["schema"] == "plumbline.comparison/v1"
+    jsonschema.validate(body, json.loads((FOLDER / "comparison.json").read_text()))
     assert RunComparison.model_validate(body).to_json() == as_json.stdout
 
 
