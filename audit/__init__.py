@@ -19,9 +19,12 @@ if TYPE_CHECKING:
     from audit.api import PlannedStep, describe_plan, gate, load, measure_steadiness, run, run_plan
     from audit.rendering import render, render_to
     from audit.result import Result
+    from audit.reviewing import review
+    from audit.runs_below import history
     from audit.track import log
     from audit.trackers.mlflow import MLflow
     from audit.trackers.wandb import WandB
+    from audit.two_runs import compare
     from probes.performance.custom import metric
 
 _HOMES = {
@@ -29,8 +32,10 @@ _HOMES = {
     "PlannedStep": "audit.api",
     "Result": "audit.result",
     "WandB": "audit.trackers.wandb",
+    "compare": "audit.two_runs",
     "describe_plan": "audit.api",
     "gate": "audit.api",
+    "history": "audit.runs_below",
     "load": "audit.api",
     "log": "audit.track",
     "measure_steadiness": "audit.api",
@@ -38,6 +43,7 @@ _HOMES = {
     "render": "audit.rendering",
     "render_to": "audit.rendering",
     "reproduce": "audit.again",
+    "review": "audit.reviewing",
     "run": "audit.api",
     "run_plan": "audit.api",
 }
@@ -47,8 +53,10 @@ __all__ = [
     "PlannedStep",
     "Result",
     "WandB",
+    "compare",
     "describe_plan",
     "gate",
+    "history",
     "load",
     "log",
     "measure_steadiness",
@@ -56,6 +64,7 @@ __all__ = [
     "render",
     "render_to",
     "reproduce",
+    "review",
     "run",
     "run_plan",
 ]

@@ -30,8 +30,8 @@ from reports.record import PlannedProbe, Policy, Waiver
 if TYPE_CHECKING:
     import pandas as pd
 
-    from audit.compare import Run
     from audit.documents import Document
+    from audit.pairing import Run
     from audit.plan import LoadedPlan
     from audit.steadiness import Steadiness
     from probes.subject import Subject

@@ -29,7 +29,7 @@ from reports.documents import write_documents
 from reports.record import Verdict
 
 if TYPE_CHECKING:
-    from audit.compare import Run
+    from audit.pairing import Run
     from probes.subject import Subject
     from reports.record import AuditRecord, Policy, Waiver
 
@@ -135,7 +135,7 @@ def audit_subject(
 
 
 def _verdict(record: AuditRecord, bundle: Bundle, demands: Demands, *, report_only: bool) -> Verdict:
-    from audit.compare import Run
+    from audit.pairing import Run
 
     verdict = decide_run(Run(record=record, rows_of=bundle.rows), demands)
     return not_enforced(verdict) if report_only else verdict

@@ -9,11 +9,12 @@ from reports.assets import asset_files
 from reports.bundle import Bundle
 from reports.errors import RecordError
 from reports.page import render as page_of
-from reports.showing import NOTHING_BESIDE, Fact, Showing
+from reports.reviews import reviews_beside
+from reports.showing import Fact, Showing
 
 
 def render(run: str | Path, language: str = "en", trusted: Trusted = NOBODY) -> str:
-    """The report's HTML of a finished run, and what is known of the signatures beside it.
+    """The report's HTML of a finished run, with the reviews beside it and what is known of its signatures.
 
     Raises:
         VerificationError: a signature of ``trusted`` is missing or does not hold.
@@ -62,4 +63,4 @@ def render_to(
 
 
 def _beside(bundle: Bundle, trusted: Trusted) -> tuple[Fact, ...]:
-    return (signature_beside(bundle, trusted), *NOTHING_BESIDE[1:])
+    return (signature_beside(bundle, trusted), *reviews_beside(bundle.folder, bundle.verdict().outcome))

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from audit.compare import Run
 from audit.demands import Demands, decide_run
 from audit.errors import GateError
+from audit.pairing import Run
 from audit.restate import RowsSource, reread
 from probes.evidence import Message, message
 from probes.probe import Progress, silent

@@ -26,7 +26,9 @@ from probes.errors import ProbeError
 from probes.evidence import AnyMeasurement, Measurement, Reading
 from reports.bundle import RESULTS, VERDICT, Bundle, page_name
 from reports.errors import RecordError
+from reports.files import REVIEWS
 from reports.record import AuditRecord, Finding, Verdict
+from reports.reviews import kept_words, reviews_of
 
 EXACT = 1e-12
 MONTE_CARLO_ERRORS = 6.0
@@ -41,12 +43,14 @@ class VerificationReport:
         problems: what is wrong, naming the file; empty for a bundle that verifies.
         recomputed: what was computed again and agreed.
         not_recomputed: what could only be checked by hash, and why.
+        reviews: what people decided about it, and whether they speak of this very bundle; they make nothing true or false.
     """
 
     signatures: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     recomputed: list[str] = field(default_factory=list)
     not_recomputed: list[str] = field(default_factory=list)
+    reviews: list[str] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
@@ -68,7 +72,7 @@ def verify(folder: Path, trusted: Trusted = NOBODY, model: Path | None = None) -
     """
     bundle = Bundle.open(folder)
     found = check_signatures(bundle, trusted)
-    report = VerificationReport(signatures=[str(said) for said in found.said])
+    report = VerificationReport(signatures=[str(said) for said in found.said], reviews=list(_reviews(bundle)))
     report.problems += [*bundle.check(), *found.problems]
     try:
         record, verdict = bundle.record(), bundle.verdict()
@@ -99,6 +103,15 @@ def _manifest(bundle: Bundle) -> tuple[Any, ...]:
         return bundle.manifest().files
     except PlumblineError:
         return ()
+
+
+def _reviews(bundle: Bundle) -> Iterator[str]:
+    """A line a review; one of another bundle is no fault of this one, and is told."""
+    found = reviews_of(bundle.folder)
+    for kept in found.every:
+        binds = "binds to this bundle" if kept.binds else "does not bind"
+        yield f"{REVIEWS}/{kept.name}: {binds}: {kept_words(kept)}"
+    yield from (str(problem) for problem in found.problems)
 
 
 def _verify_finding(bundle: Bundle, record: AuditRecord, finding: Finding, report: VerificationReport) -> None:

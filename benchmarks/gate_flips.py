@@ -20,8 +20,8 @@ import numpy as np
 import pandas as pd
 
 import audit
-from audit.compare import Run
 from audit.demands import open_run
+from audit.pairing import Run
 from audit.progress import on_stderr
 from audit.steadiness import Steadiness, by_point, steadiness_of_each
 from reports.bundle import Bundle

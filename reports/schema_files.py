@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from probes.evidence import Plain
+from reports.comparison import RunComparison
 from reports.files import Manifest
+from reports.history import History
 from reports.lock import Lock
 from reports.manifests import DataManifest, EnvironmentLock, ModelManifest
 from reports.record import AuditRecord, Verdict
+from reports.reviews import Review
 
 FOLDER = Path(__file__).parent / "schemas"
 MODELS: dict[str, type[Plain]] = {
@@ -24,6 +27,9 @@ MODELS: dict[str, type[Plain]] = {
     "model": ModelManifest,
     "data": DataManifest,
     "environment": EnvironmentLock,
+    "comparison": RunComparison,
+    "review": Review,
+    "history": History,
 }
 
 

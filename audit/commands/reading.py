@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -40,20 +41,39 @@ def render(
     key: PublicKeys = None,
     sigstore_identity: Identity = None,
     sigstore_issuer: Issuer = None,
+    open_it: Annotated[
+        bool, typer.Option("--open", help="Open it in the browser; a temporary copy without --out.")
+    ] = False,
 ) -> None:
-    """Render a finished run's report again, and say what is known of its signatures."""
+    """Render a finished run's report again, with its reviews and what is known of its signatures."""
     from audit import rendering
 
     asked = trusted(key, sigstore_identity, sigstore_issuer)
+    if open_it and out is None:
+        out = Path(tempfile.mkdtemp(prefix="plumbline-")) / "report.html"
     if out is not None:
         page = rendering.render_to(run, out, lang, sibling=assets is Assets.sibling, trusted=asked)
         typer.echo(f"Report: {page}")
+        if open_it:
+            _show(page)
     elif assets is Assets.sibling:
         raise typer.BadParameter("a page with assets beside it needs a place", param_hint="--out")
     elif sys.stdout.isatty():
         raise typer.BadParameter("give a file, or pipe the page into something", param_hint="--out")
     else:
         sys.stdout.buffer.write(rendering.render(run, lang, asked).encode())
+
+
+def _show(page: Path) -> None:
+    """Open a page in the browser that is set up here; where there is none, say so, for the page is written all the same."""
+    import webbrowser
+
+    try:
+        opened = webbrowser.open(page.resolve().as_uri())
+    except webbrowser.Error:
+        opened = False
+    if not opened:
+        typer.echo(f"note: no browser could be opened here; open {page} yourself", err=True)
 
 
 def verify(
@@ -75,6 +95,7 @@ def verify(
     report = check(run, trusted(key, sigstore_identity, sigstore_issuer), model)
     for word, lines in (
         ("signature", report.signatures),
+        ("review", report.reviews),
         ("recomputed", report.recomputed),
         ("not recomputed", report.not_recomputed),
         ("PROBLEM", report.problems),

@@ -16,8 +16,8 @@ import pytest
 from ruamel.yaml import YAML
 
 import audit
-from audit.compare import Run
 from audit.demands import Demands, decide_run
+from audit.pairing import Run
 from audit.verify import verify
 from reports.bundle import Bundle, BundleWriter, write_outputs
 from reports.documents import write_documents
