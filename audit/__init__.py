@@ -15,12 +15,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from audit.again import reproduce
     from audit.api import PlannedStep, describe_plan, gate, load, measure_steadiness, run, run_plan
     from audit.rendering import render, render_to
     from audit.result import Result
+    from audit.reviewing import review
+    from audit.runs_below import history
     from audit.track import log
     from audit.trackers.mlflow import MLflow
     from audit.trackers.wandb import WandB
+    from audit.two_runs import compare
     from probes.performance.custom import metric
 
 _HOMES = {
@@ -28,14 +32,18 @@ _HOMES = {
     "PlannedStep": "audit.api",
     "Result": "audit.result",
     "WandB": "audit.trackers.wandb",
+    "compare": "audit.two_runs",
     "describe_plan": "audit.api",
     "gate": "audit.api",
+    "history": "audit.runs_below",
     "load": "audit.api",
     "log": "audit.track",
     "measure_steadiness": "audit.api",
     "metric": "probes.performance.custom",
     "render": "audit.rendering",
     "render_to": "audit.rendering",
+    "reproduce": "audit.again",
+    "review": "audit.reviewing",
     "run": "audit.api",
     "run_plan": "audit.api",
 }
@@ -45,14 +53,18 @@ __all__ = [
     "PlannedStep",
     "Result",
     "WandB",
+    "compare",
     "describe_plan",
     "gate",
+    "history",
     "load",
     "log",
     "measure_steadiness",
     "metric",
     "render",
     "render_to",
+    "reproduce",
+    "review",
     "run",
     "run_plan",
 ]

@@ -11,7 +11,19 @@ from typing import Annotated
 
 import typer
 
-from audit.commands import deciding, looking, making, policies, reading, regulating, testing
+from audit.commands import (
+    again,
+    comparing,
+    deciding,
+    looking,
+    making,
+    policies,
+    reading,
+    regulating,
+    reviewing,
+    signing,
+    testing,
+)
 from audit.exits import Commands
 
 app = typer.Typer(
@@ -56,7 +68,13 @@ app.command()(deciding.gate)
 app.command()(testing.selftest)
 app.command()(reading.render)
 app.command()(reading.verify)
+app.command()(comparing.compare)
+app.command()(comparing.history)
+app.command()(reviewing.review)
+app.command()(signing.sign)
+app.command()(signing.keygen)
 app.command()(reading.log)
+app.command()(again.reproduce)
 app.command()(looking.probes)
 app.command()(looking.attacks)
 app.command()(regulating.regulations)

@@ -11,10 +11,11 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from audit.compare import Run, compare_for
+from audit.baselines import compare_for
 from audit.decide import decide
 from audit.errors import GateError
 from audit.lock import check_lock
+from audit.pairing import Run
 from audit.policy import check_measures
 from audit.restate import restate
 from probes.evidence import Message, message

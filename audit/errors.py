@@ -8,6 +8,9 @@ PlumblineError
     WaiverError                        a waiver file cannot be used
     GateError                          a run cannot be decided as asked
     HardenError                        a run has nothing to harden with, or the plan is not the run's
+    ReviewError                        a decision about a run cannot be recorded
+    HistoryError                       a folder has no runs to show, or was asked for what they do not have
+    SigningError                       a key cannot be used, or a run cannot be signed as asked
     StoreError                         the cache folder cannot be used
     TrackerError                       a tracking server cannot be used
 """
@@ -39,6 +42,18 @@ class GateError(InputError):
 
 class HardenError(InputError):
     """A run cannot be hardened: it has nothing to harden with, or the plan is not the run's."""
+
+
+class ReviewError(InputError):
+    """A decision about a run cannot be recorded: it is incomplete, or of a day to come."""
+
+
+class HistoryError(InputError):
+    """A folder holds no run at all, or none of its runs has what was asked for."""
+
+
+class SigningError(InputError):
+    """A key or an identity cannot be used, or what signing needs is not installed."""
 
 
 class StoreError(InputError):

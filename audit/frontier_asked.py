@@ -15,7 +15,7 @@ from probes.registry import discover
 from reports.bundle import Bundle
 
 if TYPE_CHECKING:
-    from audit.compare import Run
+    from audit.pairing import Run
     from fine_tune.data import AuditData
     from fine_tune.recipe import Recipe
     from reports.record import PlannedProbe, Policy

@@ -1,7 +1,7 @@
 """Hardening: trains a model again on its own data and on texts that attacks and noise changed, and audits both models on
 rows of which neither was trained on a variant.
 
-It keeps the recipe, measures with the run's own probes and compares through `audit.compare`, row by row. It never judges
+It keeps the recipe, measures with the run's own probes and compares through `audit.baselines`, row by row. It never judges
 a model on rows that it was trained on, and it promises no improvement: the report says what changed.
 """
 

@@ -2,7 +2,7 @@
 audits all on the same rows.
 
 It keeps seed, data and everything else of the recipe, measures with the plan's own probes, and compares through
-`audit.compare`, row by row. It picks no model, and promises no improvement: the report says what changed, and for whom.
+`audit.baselines`, row by row. It picks no model, and promises no improvement: the report says what changed, and for whom.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from reports.bundle import Bundle
 from reports.record import Comparison, Defaults, NoComparison, Policy, Rule, Selector, canonical_json
 
 if TYPE_CHECKING:
-    from audit.compare import Run
+    from audit.pairing import Run
     from audit.plan import LoadedPlan
     from fine_tune.checkpoint import Checkpoint
     from fine_tune.data import AuditData

@@ -4,22 +4,36 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from audit.signing.trusted import NOBODY, Trusted, signature_beside
+from probes.evidence import message
 from reports.assets import asset_files
 from reports.bundle import Bundle
 from reports.errors import RecordError
 from reports.page import render as page_of
-from reports.showing import LEAST, Edition, Showing
+from reports.reviews import reviews_beside
+from reports.showing import LEAST, Edition, Fact, Showing
 
 
-def render(run: str | Path, language: str = "en", *, edition: Edition = "internal", least: int = LEAST) -> str:
-    """The report's HTML of a finished run.
+def render(
+    run: str | Path,
+    language: str = "en",
+    trusted: Trusted = NOBODY,
+    *,
+    edition: Edition = "internal",
+    least: int = LEAST,
+) -> str:
+    """The report's HTML of a finished run, with the reviews beside it and what is known of its signatures.
 
     Args:
+        trusted: whose signatures must be there and hold.
         edition: ``internal``, ``regulator`` or ``public``.
         least: rows that a figure of the public edition rests on at least.
+
+    Raises:
+        VerificationError: a signature of ``trusted`` is missing or does not hold.
     """
     bundle = Bundle.open(run)
-    showing = Showing(language=language, edition=edition, least=least)
+    showing = Showing(language=language, edition=edition, least=least, beside=_beside(bundle, trusted, edition))
     return page_of(bundle.record(), bundle.verdict(), showing)
 
 
@@ -29,6 +43,7 @@ def render_to(
     language: str = "en",
     *,
     sibling: bool = False,
+    trusted: Trusted = NOBODY,
     edition: Edition = "internal",
     least: int = LEAST,
 ) -> Path:
@@ -38,10 +53,12 @@ def render_to(
         out: the page. Folders above it are made.
         sibling: put style and pictures into a folder beside the page, for servers that allow nothing inline; the folder is
             named after the page.
+        trusted: whose signatures must be there and hold.
         edition, least: as of `render`.
 
     Raises:
         RecordError: the page would lie in the run itself, which is never written into.
+        VerificationError: a signature of ``trusted`` is missing or does not hold; then nothing is written.
     """
 
     page, bundle = Path(out), Bundle.open(run)
@@ -53,7 +70,11 @@ def render_to(
         )
     record = bundle.record()
     showing = Showing(
-        language=language, edition=edition, least=least, assets=f"{page.stem}.assets" if sibling else None
+        language=language,
+        edition=edition,
+        least=least,
+        assets=f"{page.stem}.assets" if sibling else None,
+        beside=_beside(bundle, trusted, edition),
     )
     text = page_of(record, bundle.verdict(), showing)
     page.parent.mkdir(parents=True, exist_ok=True)
@@ -64,3 +85,11 @@ def render_to(
             (folder / name).write_bytes(content)
     page.write_text(text, encoding="utf-8", newline="\n")
     return page
+
+
+def _beside(bundle: Bundle, trusted: Trusted, edition: Edition) -> tuple[Fact, ...]:
+    """What is known from beside the bundle. A public page names no signer and no reviewer; signatures are checked all the same."""
+    signature = signature_beside(bundle, trusted)
+    if edition == "public":
+        return ((message("Signature and human review"), message("not shown in this edition")),)
+    return (signature, *reviews_beside(bundle.folder, bundle.verdict().outcome))

@@ -1,4 +1,4 @@
-"""Is a bundle what it says it is? Hashes, schema, every number, the verdict and the page, all done again.
+"""Is a bundle what it says it is? Hashes, signatures, schema, every number, the verdict and the page, all done again.
 
 Verification trusts nothing but the rows and the code: readings are summarised again from the stored rows, the verdict is
 decided again as of its own day, and the renderings are made again and compared byte by byte. It repairs nothing.
@@ -16,14 +16,19 @@ from typing import Any
 from audit.cards import environment, recount
 from audit.decide import not_enforced
 from audit.demands import Demands, decide_run, embedded_baselines, embedded_lock, open_run
+from audit.on_trust import on_trust
 from audit.restate import reread
+from audit.signing.trusted import NOBODY, Trusted, check_signatures
+from audit.verify_model import verify_model
 from audit.verify_provenance import verify_provenance
 from fine_tune.errors import PlumblineError
 from probes.errors import ProbeError
 from probes.evidence import AnyMeasurement, Measurement, Reading
 from reports.bundle import RESULTS, VERDICT, Bundle, page_name
 from reports.errors import RecordError
+from reports.files import REVIEWS
 from reports.record import AuditRecord, Finding, Verdict
+from reports.reviews import kept_words, reviews_of
 
 EXACT = 1e-12
 MONTE_CARLO_ERRORS = 6.0
@@ -34,28 +39,41 @@ class VerificationReport:
     """What verification found.
 
     Attributes:
+        signatures: what lies beside the bundle, a sentence each, and whether it was checked.
         problems: what is wrong, naming the file; empty for a bundle that verifies.
         recomputed: what was computed again and agreed.
         not_recomputed: what could only be checked by hash, and why.
+        reviews: what people decided about it, and whether they speak of this very bundle; they make nothing true or false.
     """
 
+    signatures: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     recomputed: list[str] = field(default_factory=list)
     not_recomputed: list[str] = field(default_factory=list)
+    reviews: list[str] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
         return not self.problems
 
 
-def verify(folder: Path) -> VerificationReport:
+def verify(folder: Path, trusted: Trusted = NOBODY, model: Path | None = None) -> VerificationReport:
     """Check a bundle through and through.
+
+    Args:
+        folder: the bundle.
+        trusted: whose signatures on it are asked for.
+        model: the folder of a checkpoint, to see whether it is the one that was audited.
 
     Raises:
         RecordError: the folder is no bundle at all.
+        SigningError: a key of ``trusted`` cannot be used.
+        CheckpointError: ``model`` cannot be looked into.
     """
     bundle = Bundle.open(folder)
-    report = VerificationReport(problems=list(bundle.check()))
+    found = check_signatures(bundle, trusted)
+    report = VerificationReport(signatures=[str(said) for said in found.said], reviews=list(_reviews(bundle)))
+    report.problems += [*bundle.check(), *found.problems]
     try:
         record, verdict = bundle.record(), bundle.verdict()
     except RecordError as error:
@@ -69,13 +87,14 @@ def verify(folder: Path) -> VerificationReport:
         _verify_finding(bundle, record, finding, report)
     _verify_card(bundle, record, report)
     verify_provenance(bundle, record, verdict, report)
+    if model is not None:
+        verify_model(bundle, record, model, report)
     _verify_verdict(bundle, verdict, report)
     _verify_pages(bundle, record, verdict, report)
     report.not_recomputed += [
-        f"{entry.path}: checked by hash alone"
-        for entry in _manifest(bundle)
-        if entry.path == "provenance/timings.json" or entry.path.endswith("traceback.txt")
+        f"{entry.path}: checked by hash alone" for entry in _manifest(bundle) if entry.path.endswith("traceback.txt")
     ]
+    report.not_recomputed += on_trust(bundle, record, found.signers)
     return report
 
 
@@ -84,6 +103,15 @@ def _manifest(bundle: Bundle) -> tuple[Any, ...]:
         return bundle.manifest().files
     except PlumblineError:
         return ()
+
+
+def _reviews(bundle: Bundle) -> Iterator[str]:
+    """A line a review; one of another bundle is no fault of this one, and is told."""
+    found = reviews_of(bundle.folder)
+    for kept in found.every:
+        binds = "binds to this bundle" if kept.binds else "does not bind"
+        yield f"{REVIEWS}/{kept.name}: {binds}: {kept_words(kept)}"
+    yield from (str(problem) for problem in found.problems)
 
 
 def _verify_finding(bundle: Bundle, record: AuditRecord, finding: Finding, report: VerificationReport) -> None:

@@ -15,7 +15,7 @@ from probes.evidence import (
     Slice,
     message,
 )
-from reports.record import AuditRecord, Comparison, Outcome, Ruling, Verdict, Waiver
+from reports.record import AuditRecord, Comparison, Finding, Outcome, Rule, Ruling, Verdict, Waiver
 from reports.wording import (
     check_slug,
     claim,
@@ -123,8 +123,15 @@ def _view(record: AuditRecord, verdict: Verdict, ruling: Ruling, unit: str, take
         definition=definition,
         info=info,
         probe_anchor=probe_anchor(rule.instance) if info else None,
-        command=f"plumbline run PLAN --only {rule.instance}",
+        command=_command(rule, finding),
     )
+
+
+def _command(rule: Rule, finding: Finding | None) -> str:
+    """Asks the probe again: for the same figures where there are some, else for figures at all."""
+    if finding is not None and finding.status == "measured":
+        return f"plumbline reproduce RUN --plan PLAN --check {rule.id}"
+    return f"plumbline run PLAN --only {rule.instance}"
 
 
 def unique(anchor: str, taken: set[str]) -> str:

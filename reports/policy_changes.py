@@ -146,7 +146,7 @@ def _shown(value: object) -> str:
     if isinstance(value, float):
         return _exact(value)
     if isinstance(value, bool):
-        return "yes" if value else "no"
+        return "true" if value else "false"
     return str(value) if value not in ("", None) else "–"
 
 

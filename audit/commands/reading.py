@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from audit.commands.options import Run
+from audit.commands.options import Identity, Issuer, PublicKeys, Run, trusted
 from audit.commands.pipelines import unheard
 
 if TYPE_CHECKING:
@@ -35,8 +36,8 @@ class Assets(StrEnum):
 
 def render(
     run: Run,
-    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Where the page goes; else standard output.")] = None,
     *,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Where the page goes; else standard output.")] = None,
     lang: Annotated[str, typer.Option(help="The report's language.")] = "en",
     assets: Annotated[
         Assets,
@@ -53,30 +54,66 @@ def render(
         ),
     ] = Edition.internal,
     least: Annotated[int, typer.Option(min=2, help="Rows that a figure of the public edition rests on at least.")] = 10,
+    key: PublicKeys = None,
+    sigstore_identity: Identity = None,
+    sigstore_issuer: Issuer = None,
+    open_it: Annotated[
+        bool, typer.Option("--open", help="Open it in the browser; a temporary copy without --out.")
+    ] = False,
 ) -> None:
-    """Render a finished run's report again."""
+    """Render a finished run's report again, with its reviews and what is known of its signatures."""
     from audit import rendering
 
+    asked = trusted(key, sigstore_identity, sigstore_issuer)
+    if open_it and out is None:
+        out = Path(tempfile.mkdtemp(prefix="plumbline-")) / "report.html"
     if out is not None:
-        typer.echo(
-            f"Report: {rendering.render_to(run, out, lang, sibling=assets is Assets.sibling, edition=edition.value, least=least)}"
+        page = rendering.render_to(
+            run, out, lang, sibling=assets is Assets.sibling, trusted=asked, edition=edition.value, least=least
         )
+        typer.echo(f"Report: {page}")
+        if open_it:
+            _show(page)
     elif assets is Assets.sibling:
         raise typer.BadParameter("a page with assets beside it needs a place", param_hint="--out")
     elif sys.stdout.isatty():
         raise typer.BadParameter("give a file, or pipe the page into something", param_hint="--out")
     else:
-        sys.stdout.buffer.write(rendering.render(run, lang, edition=edition.value, least=least).encode())
+        sys.stdout.buffer.write(rendering.render(run, lang, asked, edition=edition.value, least=least).encode())
 
 
-def verify(context: typer.Context, run: Run) -> None:
-    """Recompute a run's hashes, numbers, verdict and page."""
+def _show(page: Path) -> None:
+    """Open a page in the browser that is set up here; where there is none, say so, for the page is written all the same."""
+    import webbrowser
+
+    try:
+        opened = webbrowser.open(page.resolve().as_uri())
+    except webbrowser.Error:
+        opened = False
+    if not opened:
+        typer.echo(f"note: no browser could be opened here; open {page} yourself", err=True)
+
+
+def verify(
+    context: typer.Context,
+    run: Run,
+    *,
+    key: PublicKeys = None,
+    sigstore_identity: Identity = None,
+    sigstore_issuer: Issuer = None,
+    model: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Also compare this model's files with those that were audited.")
+    ] = None,
+) -> None:
+    """Recompute a run's hashes, numbers, verdict and page, and check its signatures."""
     from audit.tables import printable
     from audit.verify import verify as check
 
     unheard(context)
-    report = check(run)
+    report = check(run, trusted(key, sigstore_identity, sigstore_issuer), model)
     for word, lines in (
+        ("signature", report.signatures),
+        ("review", report.reviews),
         ("recomputed", report.recomputed),
         ("not recomputed", report.not_recomputed),
         ("PROBLEM", report.problems),

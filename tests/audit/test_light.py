@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -38,10 +39,15 @@ def quickly(*words: object) -> tuple[int, float, list[str], str]:
         (("gate", "RUN", "--ci", "github", "--sarif", "LOG"), 10),
         (("render", "RUN", "--out", "PAGE"), 0),
         (("verify", "RUN"), 0),
+        (("compare", "RUN", "RUN", "--out", "PAGE"), 0),
+        (("history", "RUN", "--out", "PAGE"), 0),
+        (("review", "COPY", "--decision", "reject", "--by", "Dana", "--text", "No."), 0),
     ],
 )
 def test_no_torch_and_under_a_second(finished, tmp_path, words, code):
-    named = {"RUN": finished, "PAGE": tmp_path / "page.html", "LOG": tmp_path / "log.sarif"}
+    copy = tmp_path / "copy"
+    shutil.copytree(finished, copy)
+    named = {"RUN": finished, "COPY": copy, "PAGE": tmp_path / "page.html", "LOG": tmp_path / "log.sarif"}
     got, spent, heavy, shown = quickly(*(named.get(w, w) for w in words))
     assert got == code, shown
     assert heavy == []

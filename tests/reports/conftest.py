@@ -43,6 +43,9 @@ from probes.evidence import (
     group_axes,
     message,
 )
+from reports.comparison import Difference, HarmedRows, NotCompared, RunComparison, RunFacts
+from reports.history import Broken, History, Point, ReviewLine, RunLine, Trend
+from reports.policy_changes import policy_changes
 from reports.record import (
     AuditRecord,
     Check,
@@ -60,6 +63,7 @@ from reports.record import (
     Verdict,
     Waiver,
 )
+from reports.run_changes import changes, check_changes
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 SUBJECT, DATA = "a" * 64, "d" * 64
@@ -461,3 +465,88 @@ def hostile() -> str:
 def secret() -> str:
     """Raw input text that stands in evidence and in a traceback."""
     return SECRET
+
+
+def a_difference(where: Slice, **more: Any) -> Difference:
+    """A recall that fell by a tenth."""
+    body: dict[str, Any] = {
+        "instance": "groups", "measure": "recall", "slice": where, "better": "higher", "unit": "share", "before": 0.8, "after": 0.7,
+        "difference": -0.1, "interval": interval(-0.15, -0.05), "way": "paired", "counts": counts(100, 100, 100),
+    }  # fmt: skip
+    return Difference(**{**body, **more})
+
+
+def facts(name: str) -> RunFacts:
+    return RunFacts(
+        folder=name, bundle="1" * 64, record_sha256="2" * 64, name=HOSTILE, plumbline="0.1.0", level=0.95, subject=HOSTILE,
+        subject_digest="a" * 64, data="d", data_digest="d" * 64, rows=100, policy="p", policy_version="3",
+        decided_on=date(2026, 3, 14), outcome="fail", enforced=False, checks={"fail": 1, "pass": 3},
+    )  # fmt: skip
+
+
+@pytest.fixture
+def comparison(
+    record: AuditRecord, verdict: Verdict, make_passing: Callable[[AuditRecord, Verdict], Verdict]
+) -> Callable[..., RunComparison]:
+    def build(**more: Any) -> RunComparison:
+        return built(record, verdict, make_passing(record, verdict), more)
+
+    return build
+
+
+def built(record: AuditRecord, verdict: Verdict, after: Verdict, more: dict[str, Any]) -> RunComparison:
+    later = record.model_copy(update={"seed": 8, "environment": {**record.environment, HOSTILE: "1"}})
+    body: dict[str, Any] = {
+        "before": facts("spring"),
+        "after": facts(HOSTILE),
+        "level": 0.95,
+        "min_n": 50,
+        "differences": (a_difference(FEMALE, p_holm=0.001), a_difference(THIRD, way="unpaired", p_holm=0.9)),
+        "not_compared": (NotCompared(instance="words", reason=message("{x} was measured with other options", x=HOSTILE)),),
+        "groups_compared": 9,
+        "harmed_rows": HarmedRows(rows_before=5, rows_after=5, common=5, labelled=4, paired_by="id", right_twice=1,
+                                  wrong_twice=1, mended=0, harmed=(HOSTILE, "r2")),
+        "checks": check_changes(verdict, after),
+        "changes": changes(record, later),
+        "policy": policy_changes(verdict.policy, None),
+    }  # fmt: skip
+    return RunComparison(**{**body, **more})
+
+
+@pytest.fixture
+def a_history(hostile: str) -> History:
+    """Runs of every standing: sound, altered, reviewed, and folders that are no runs."""
+
+    def line(folder: str, outcome: Any, **more: Any) -> RunLine:
+        body: dict[str, Any] = {
+            "folder": folder, "bundle": "1" * 64, "name": hostile, "subject": "m", "subject_digest": SUBJECT, "data": "d",
+            "data_digest": DATA, "rows": 100, "policy": "p", "policy_version": "3", "decided_on": date(2026, 3, 14),
+            "outcome": outcome, "enforced": True, "signed": "unsigned", "reviews": 0, "review": None,
+        }  # fmt: skip
+        return RunLine(**{**body, **more})
+
+    review = ReviewLine(decision="accept", by=hostile, on=date(2026, 3, 15), of=2)
+    runs = (
+        line("spring", "pass"),
+        line("summer", "fail", enforced=False, review=review, reviews=2, signed="signature beside, not checked"),
+        line(
+            hostile,
+            "inconclusive",
+            problem=message("its hashes do not check ({count}): {first}", count=1, first=hostile),
+        ),
+        line("autumn", "waived", policy=None, policy_version=None, reviews=1),
+    )
+    points = (
+        Point(run=0, value=0.7, low=0.6, high=0.8, n=100, outcomes=("pass",), limits=(0.65,)),
+        Point(run=1, value=0.6, low=0.5, high=0.64, n=100, outcomes=("fail",), limits=(0.65,)),
+        Point(run=3, value=None, note=message("not measured in this run")),
+    )
+    return History(
+        folder="releases",
+        depth=4,
+        runs=runs,
+        broken=(Broken(folder=f"cut {hostile}", reason=message("it is cut off at line {line}", line=3)),),
+        trends=(Trend(instance="groups", measure="recall", slice=group_axes({"gender": hostile}), unit="share", better="higher",
+                      points=points),),
+        remarks=(message("Not all runs examined the same rows, so part of a difference may be one of the data."),),
+    )  # fmt: skip

@@ -26,8 +26,9 @@ from probes.evidence import (
 )
 from reports.checks import check_views
 from reports.errors import RecordError
-from reports.page import MOST_BYTES, render
+from reports.page import render
 from reports.record import AuditRecord, Check, FeatureCard, Verdict
+from reports.room import MOST_BYTES
 from reports.showing import Showing
 
 VOID = {"meta", "br", "img", "link", "input", "hr", "use", "path", "circle", "rect"}
@@ -169,7 +170,7 @@ def test_a_check_tells_everything_in_its_place(page: str) -> None:
         "Equal opportunity difference for feature gender is at most 0.100.", "0.143", "95 % interval 0.101 to 0.189", 'class="strip"',
         "2000 rows, denominator 812, smallest group 212", "60 clusters", "wilson (alpha=0.050)", "blocking", "Model risk standard 4.2",
         "Ruling", "Fail. groups", "whole interval lies beyond", ">Definition<", ">Evidence and examples<",
-        ">How it was measured, what would make it wrong<", "<code>plumbline",
+        ">How it was measured, what would make it wrong<", "plumbline reproduce RUN --plan PLAN --check equal-opportunity",
     ]  # fmt: skip
     places = [check.index(piece) for piece in order]
     assert places == sorted(places)

@@ -71,7 +71,7 @@ def test_settings_of_a_rule_are_told_with_old_and_new() -> None:
     after = RECALL.model_copy(update={"severity": "advisory", "min_n": 20, "waivable": False, "source": "Standard 4"})
     assert told(policy(RECALL), policy(after, version=4))[1:] == [
         "Rule recall: severity changed from blocking to advisory.",
-        "Rule recall: waivable changed from yes to no.",
+        "Rule recall: waivable changed from true to false.",
         "Rule recall: source changed from – to Standard 4.",
         "Rule recall: min_n changed from 50 to 20.",
     ]

@@ -9,7 +9,9 @@ import pyarrow as pa
 import pytest
 from scipy import stats
 
-from audit.compare import Run, compare_for, pair
+from audit.baselines import compare_for
+from audit.moving import BOUNDS, JACKKNIFE, p_value
+from audit.pairing import Run, pair
 from probes import registry
 from probes.evidence import (
     Counts,
@@ -209,5 +211,37 @@ def test_a_baseline_nobody_gave_is_missing():
 def test_pairing_falls_back_to_content_and_uses_each_row_once():
     mine = pa.table({"content": ["x", "y", "x"], "label": ["a", "b", "a"]})
     theirs = pa.table({"content": ["x", "z", "y"], "label": ["a", "a", "b"]})
-    first, second = pair(mine, theirs)
-    assert (first.tolist(), second.tolist()) == ([0, 1], [0, 2])
+    found = pair(mine, theirs)
+    assert (found.first.tolist(), found.second.tolist()) == ([0, 1], [0, 2])
+
+
+def test_every_row_that_a_probe_keeps_of_an_input_is_compared():
+    """A probe that looks at each input twice keeps two rows of it; none of them may be dropped in silence."""
+    rng = np.random.default_rng(0)
+    then, now = rng.random(200) < 0.9, rng.random(200) < 0.7
+    twice = [f"r{i // 2}" for i in range(200)]
+    rows, older = (pa.table({"row_id": twice, "right": [bool(r) for r in right]}) for right in (now, then))
+    found = compared(run_of(rows, "b"), run_of(older.take(rng.permutation(200))))
+    assert found.counts.n == 200
+    assert found.difference == pytest.approx(now.mean() - then.mean())
+
+
+def test_rows_of_one_input_may_differ_in_number():
+    rows = pa.table({"row_id": ["a", "a", "b", "c"], "right": [True, True, False, True]})
+    older = pa.table({"row_id": ["b", "c", "c", "z"], "right": [True, True, False, True]})
+    pairs = pair(rows, older)
+    assert (pairs.first.tolist(), pairs.second.tolist()) == ([2, 3], [0, 1, 2])
+    assert (pairs.units.tolist(), pairs.older_units.tolist()) == ([0, 1], [0, 1, 1])
+
+
+def test_a_p_value_agrees_with_its_interval():
+    """At the level at which the interval just touches 0 the p-value is the error of that level, for both methods."""
+    for method in (Method(name=JACKKNIFE, params={"groups": 50}), Method(name=BOUNDS, params={})):
+        touching = Interval(low=0.0, high=0.2, level=0.95, method=method)
+        assert p_value(0.1, touching) == pytest.approx(0.05)
+        assert p_value(-0.1, touching.model_copy(update={"low": -0.2, "high": 0.0})) == pytest.approx(0.05)
+        assert p_value(0.1, touching.model_copy(update={"low": 0.01, "high": 0.19})) < 0.05
+        assert p_value(0.1, touching.model_copy(update={"low": -0.01, "high": 0.21})) > 0.05
+    assert p_value(0.1, None) is None
+    assert p_value(0.1, touching.model_copy(update={"low": None})) is None
+    assert p_value(0.0, touching.model_copy(update={"low": 0.0, "high": 0.0})) is None
