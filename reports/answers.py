@@ -27,7 +27,7 @@ QUESTIONS: dict[Question, Message] = {
     "reproduce": message("Can I reproduce it?"),
     "personal": message("Does it leak personal data?"),
 }
-_NAMED = 6
+_NAMED = 8
 _PRIVACY = "privacy"
 
 
@@ -69,7 +69,7 @@ def _harmed(checks: tuple[CheckView, ...]) -> tuple[tuple[Message, ...], str]:
     features = _axes(failed, "feature")
     out = []
     if groups:
-        out.append(message("Beyond the policy's limits for: {groups}.", groups=_listed(groups)))
+        out.append(message("Beyond the policy's limits for {groups}.", groups="; ".join(groups)))
     if features:
         out.append(
             message("Differences beyond the limits between the groups of: {features}.", features=_listed(features))
@@ -78,11 +78,16 @@ def _harmed(checks: tuple[CheckView, ...]) -> tuple[tuple[Message, ...], str]:
 
 
 def _axes(checks: list[CheckView], kind: str) -> list[str]:
-    named = {
-        " × ".join(f"{a.name} = {a.value}" if a.value else a.name for a in c.ruling.check.slice if a.kind == kind): None
-        for c in checks
-    }
-    return [n for n in named if n]
+    """The axes of one kind, feature by feature: ``gender: female, male``."""
+    found: dict[str, list[str]] = {}
+    for check in checks:
+        axes = [a for a in check.ruling.check.slice if a.kind == kind]
+        if axes:
+            values = found.setdefault(" × ".join(a.name for a in axes), [])
+            value = " × ".join(a.value for a in axes if a.value)
+            if value and value not in values:
+                values.append(value)
+    return [f"{name}: {_listed(values)}" if values else name for name, values in found.items()]
 
 
 def _sure(record: AuditRecord, verdict: Verdict, checks: tuple[CheckView, ...]) -> tuple[tuple[Message, ...], str]:

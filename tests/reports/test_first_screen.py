@@ -20,7 +20,7 @@ TEN = (
     ("May it ship?", "decision", "Fail", None, ""),
     ("Why not?", "why", "Equal opportunity difference for feature gender is 0.143 (95 % interval 0.101 to 0.189); required is at most"
      " 0.100.", "c-equal-opportunity-feature-gender", "whole interval lies beyond"),
-    ("Who is harmed?", "a-harmed", "Beyond the policy's limits for: gender = female.", "c-equal-opportunity-feature-gender", "0.143"),
+    ("Who is harmed?", "a-harmed", "Beyond the policy's limits for gender: female.", "c-equal-opportunity-feature-gender", "0.143"),
     ("How sure is this?", "a-sure", "The evidence does not decide 2 of 10 checks.", "c-every-group-is-protected-group-gender-", "no positives"),
     ("What was not checked?", "a-unchecked", "3 of 7 probes gave no result: attack-typos, membership, attack-synonyms.", "uncovered",
      "attack-synonyms (robustness.attack) was planned and did not run."),
