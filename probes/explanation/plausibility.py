@@ -42,6 +42,7 @@ DEFINES = (
         formula=message(
             "mean over texts of the area under the precision-recall curve of the weights against the marks"
         ),
+        zero=message("not reached: even marked units that weigh least of all have their share of the units"),
         one=message("every marked unit weighs more than every other"),
         source=DEYOUNG,
         better="higher",

@@ -169,6 +169,7 @@ def _heterogeneity(rate: str) -> MeasureDefinition:
             rate=HEADS[rate],
         ),
         zero=message("groups differ no more than chance makes them"),
+        one=message("not reached: rates between 0 and 1 spread by about a half at most"),
         source="DerSimonian and Laird 1986; Viechtbauer 2007 (interval)",
         better="lower",
         unit="share",

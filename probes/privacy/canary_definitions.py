@@ -57,6 +57,8 @@ DEFINES = (
         formula=message(
             "Right guesses / guesses, on the share of the canaries that gives the bound. One half is what coins give."
         ),
+        zero=message("every guess is wrong"),
+        one=message("every guess is right: the canaries' membership shows"),
         source=_SOURCE,
         better="lower",
         unit="share",
