@@ -64,7 +64,11 @@ def refuse(path: Path, problems: Sequence[Problem], error: type[InputError]) -> 
         raise error(only.seen, expected=only.expected, fix=only.fix, where=_where(path, only))
     if ordered:
         lines = [f"{_where(path, p)}: {p}" for p in ordered[:MOST_TOLD]]
-        told = f"more than {MOST_TOLD} problems, of which the first are" if len(ordered) > MOST_TOLD else f"{len(ordered)} problems"
+        told = (
+            f"more than {MOST_TOLD} problems, of which the first are"
+            if len(ordered) > MOST_TOLD
+            else f"{len(ordered)} problems"
+        )
         raise error(f"{told}\n  " + "\n  ".join(lines), where=str(path))
 
 
@@ -137,7 +141,7 @@ class _Reader:
         self.nodes += 1
         line = node.start_mark.line + 1
         if self.nodes > MAX_NODES or id(node) in around:
-            raise ValueError(f"line {line}: more than {MAX_NODES:,} entries, or an anchor that holds itself")
+            raise ValueError(f"line {line}: more than {MAX_NODES:,} entries, counting what anchors repeat")
         if len(loc) > DEEPEST:
             raise RecursionError
         kind = str(node.tag).removeprefix("tag:yaml.org,2002:")

@@ -28,7 +28,7 @@ MOST_TOKENIZER = 256 * MIB
 MOST_RECORD = 64 * MIB
 """Bytes of a record, a verdict, a list or a lock in a bundle; they are seldom above 5 MiB."""
 
-MOST_TABLE = 2 * GIB
+MOST_TABLE = 4 * GIB
 """Bytes of a table: of the file, and of what its columns take once they are read."""
 
 MOST_CELLS = 1 << 30
@@ -43,6 +43,7 @@ DEEPEST = 64
 LARGEST = 1 << 64
 """Whole numbers in JSON; seeds are below it, and every one of them has a finite float."""
 
+_PIECE = 1 << 14
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
@@ -59,10 +60,11 @@ def read_file(path: Path, most: int, *, error: type[InputError]) -> bytes:
     except (OSError, ValueError) as problem:
         seen = getattr(problem, "strerror", None) or problem
         raise error(f"the file cannot be read: {seen}", fix="check the path", where=name) from None
+    found = os.fstat(handle)
+    if not stat.S_ISREG(found.st_mode):
+        os.close(handle)
+        raise error("this is no plain file", expected="a file, no folder, device or pipe", where=name)
     with os.fdopen(handle, "rb") as stream:
-        found = os.fstat(handle)
-        if not stat.S_ISREG(found.st_mode):
-            raise error("this is no plain file", expected="a file, no device and no pipe", where=name)
         if found.st_size > most:
             raise _too_large(found.st_size, most, name, error)
         try:
@@ -86,9 +88,26 @@ def check_size(path: Path, most: int, *, error: type[InputError]) -> None:
         seen = getattr(problem, "strerror", None) or problem
         raise error(f"the file cannot be read: {seen}", fix="check the path", where=str(path)) from None
     if not stat.S_ISREG(found.st_mode):
-        raise error("this is no plain file", expected="a file, no device and no pipe", where=str(path))
+        raise error("this is no plain file", expected="a file, no folder, device or pipe", where=str(path))
     if found.st_size > most:
         raise _too_large(found.st_size, most, str(path), error)
+
+
+def place(base: Path, name: str, *, error: type[InputError]) -> Path:
+    """A path that somebody wrote, relative to ``base``; ``~`` is the user's own folder.
+
+    Raises:
+        InputError: ``error``: it names nothing that could be a path here.
+    """
+    try:
+        path = base / Path(name).expanduser()
+        path.is_file()
+    except (OSError, RuntimeError, ValueError) as problem:
+        seen = getattr(problem, "strerror", None) or problem
+        raise error(f"{name[:200]!r} is no path here: {seen}", expected="a path, or a name", fix="check it") from None
+    if "\0" in name:
+        raise error(f"{name[:200]!r} is no path", expected="text without NUL characters")
+    return path
 
 
 def _too_large(size: int, most: int, where: str, error: type[InputError]) -> InputError:
@@ -100,7 +119,9 @@ def _too_large(size: int, most: int, where: str, error: type[InputError]) -> Inp
     )
 
 
-def parse_json(content: bytes, where: str, *, error: type[InputError], fix: str = "", unique: bool = False) -> Any:
+def parse_json(
+    content: bytes, where: str, *, error: type[InputError], fix: str = "", strict: bool = True, unique: bool = False
+) -> Any:
     """The value that JSON in UTF-8 spells.
 
     Args:
@@ -108,18 +129,19 @@ def parse_json(content: bytes, where: str, *, error: type[InputError], fix: str 
         where: names them in a message.
         error: what to raise.
         fix: what the reader of a message can do.
+        strict: refuse numbers that are not finite, or too large to compute with.
         unique: refuse a key that stands twice in one object, of which other readers may take the other one.
 
     Raises:
-        InputError: ``error``: it is cut off, no JSON, no UTF-8, nested too deeply, or holds a number that is not finite or
-            too large to compute with, or half a character.
+        InputError: ``error``: it is cut off, no JSON, no UTF-8, nested too deeply, or holds a number that may not be there, or half
+            a character.
     """
     try:
         value = json.loads(
             content.decode("utf-8-sig"),
-            parse_constant=_no_number,
-            parse_int=_whole,
-            parse_float=_finite,
+            parse_constant=_no_number if strict else None,
+            parse_int=_whole if strict else None,
+            parse_float=_finite if strict else None,
             object_pairs_hook=_unique if unique else None,
         )
         _check_depth(value)
@@ -140,6 +162,56 @@ def parse_json(content: bytes, where: str, *, error: type[InputError], fix: str 
 
 
 _DEPTH = f"at most {DEEPEST} lists and objects inside one another"
+
+
+def read_parquet(source: Any, where: str, *, error: type[InputError]) -> Any:
+    """A parquet file as an arrow table, read in pieces up to `MOST_TABLE`.
+
+    Args:
+        source: a path, or an arrow buffer reader.
+        where: names it in a message.
+        error: what to raise.
+
+    Raises:
+        InputError: ``error``: it is damaged, or would take more.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        opened = pq.ParquetFile(source)
+        told = opened.metadata
+        cells = told.num_rows * max(1, told.num_columns)
+        size = sum(told.row_group(i).total_byte_size for i in range(told.num_row_groups))
+        if cells > MOST_CELLS or size > MOST_TABLE:
+            raise error(
+                f"the file unpacks to {told.num_rows:,} rows of {told.num_columns:,} columns, {size:,} bytes",
+                expected=f"at most {MOST_CELLS:,} cells and {MOST_TABLE:,} bytes",
+                fix="check that it is what its name says, or split it",
+                where=where,
+            )
+        pieces, taken = [], 0
+        for piece in opened.iter_batches(batch_size=_PIECE):
+            pieces.append(piece)
+            taken += sum(_unpacked(column) for column in piece.columns)
+            if taken > MOST_TABLE:
+                raise error(
+                    f"the file unpacks to more than {MOST_TABLE:,} bytes",
+                    fix="check that it is what its name says, or split it",
+                    where=where,
+                )
+        return pa.Table.from_batches(pieces, schema=opened.schema_arrow)
+    except (pa.ArrowException, OSError, ValueError, TypeError, KeyError, MemoryError) as problem:
+        seen = f"{type(problem).__name__}: {(str(problem).splitlines() or [''])[0]}"
+        raise error(f"the file cannot be read: {seen}", expected="a whole parquet file", where=where) from None
+
+
+def _unpacked(column: Any) -> int:
+    """Bytes that a column takes once each row holds its own value, as rows do in Python."""
+    import pyarrow as pa
+
+    plain = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+    return int(plain.nbytes)
 
 
 def _no_number(name: str) -> float:

@@ -41,4 +41,3 @@ def parse(content: bytes, model: type[M], where: str) -> M:
             fix="take it from its source again",
             where=where,
         ) from None
-

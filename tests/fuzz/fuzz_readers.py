@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import importlib
 import json
 import os
 import random
@@ -140,14 +141,19 @@ def fuzz_by_coverage(campaign: Campaign, seconds: float) -> None:
     """Let libFuzzer choose inputs; this function doesn't return."""
     import atheris
 
-    with atheris.instrument_imports(include=["audit", "reports", "probes", "fine_tune", "ruamel"], enable_loader_override=False):
-        import audit.decide
-        import audit.plan
-        import audit.verify
-        import audit.waivers
-        import reports.junit
-        import reports.page
-        import reports.summary
+    with atheris.instrument_imports(
+        include=["audit", "reports", "probes", "fine_tune", "ruamel"], enable_loader_override=False
+    ):
+        for module in (
+            "audit.decide",
+            "audit.plan",
+            "audit.verify",
+            "audit.waivers",
+            "reports.junit",
+            "reports.page",
+            "reports.summary",
+        ):
+            importlib.import_module(module)
     import mutation
 
     bases = bases_of(campaign.name)
@@ -161,8 +167,19 @@ def fuzz_by_coverage(campaign: Campaign, seconds: float) -> None:
         changed = mutation.mutate(campaign.name, data, seed, bases) if by_hand else atheris.Mutate(data, most)
         return changed if len(changed) <= most else data
 
-    options = ["-max_len=262144", "-len_control=0", "-print_final_stats=1", f"-max_total_time={int(seconds)}", "-timeout=300"]
-    words = [sys.argv[0], *options, f"-rss_limit_mb={MEMORY_MIB}", f"-artifact_prefix={campaign.findings}/{campaign.name}-stop-"]
+    options = [
+        "-max_len=262144",
+        "-len_control=0",
+        "-print_final_stats=1",
+        f"-max_total_time={int(seconds)}",
+        "-timeout=300",
+    ]
+    words = [
+        sys.argv[0],
+        *options,
+        f"-rss_limit_mb={MEMORY_MIB}",
+        f"-artifact_prefix={campaign.findings}/{campaign.name}-stop-",
+    ]
     atheris.Setup([*words, str(start)], campaign.feed, custom_mutator=change)
     atheris.Fuzz()
 
@@ -188,7 +205,10 @@ def main() -> int:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         (fuzz_blindly if asked.blindly else fuzz_by_coverage)(campaign, asked.seconds)
         return 0
-    print(f"{asked.reader}: {'random changes, without coverage' if asked.blindly else 'atheris, led by coverage'}", flush=True)
+    print(
+        f"{asked.reader}: {'random changes, without coverage' if asked.blindly else 'atheris, led by coverage'}",
+        flush=True,
+    )
     words = [sys.executable, __file__, asked.reader, "--seconds", str(asked.seconds), "--findings", str(folder)]
     with (folder / f"{asked.reader}.log").open("wb") as log:
         done = subprocess.run(
@@ -197,8 +217,21 @@ def main() -> int:
         )  # fmt: skip
     counts = json.loads((folder / f"{asked.reader}.counts.json").read_text(encoding="utf-8"))
     stopped = done.returncode != 0
-    print(f"findings in {folder}" + (f"; the process ended with {done.returncode}, see {asked.reader}.log" if stopped else ""))
-    print(json.dumps({"reader": asked.reader, "seconds": asked.seconds, "coverage": not asked.blindly, "stopped": stopped, **counts}))
+    print(
+        f"findings in {folder}"
+        + (f"; the process ended with {done.returncode}, see {asked.reader}.log" if stopped else "")
+    )
+    print(
+        json.dumps(
+            {
+                "reader": asked.reader,
+                "seconds": asked.seconds,
+                "coverage": not asked.blindly,
+                "stopped": stopped,
+                **counts,
+            }
+        )
+    )
     if asked.findings is None and not counts["findings"] and not stopped:
         shutil.rmtree(folder)
     return 1 if counts["findings"] or stopped else 0

@@ -97,7 +97,28 @@ def _bytes(data: bytes, rng: random.Random) -> bytes:
         if kind == 0 and out:
             out[at % len(out)] = rng.randrange(256)
         elif kind == 1:
-            out[at:at] = rng.choice((b"&a ", b"*a", b"!!python/name:os.system ", b"\0", b"\xff", b"{", b"[", b"- ", b"'", b"\n", b"9" * 30, b": ", b"\xef\xbb\xbf", b"\t", b"\\ud800", b"1e999", b"---\n", b"NaN"))
+            out[at:at] = rng.choice(
+                (
+                    b"&a ",
+                    b"*a",
+                    b"!!python/name:os.system ",
+                    b"\0",
+                    b"\xff",
+                    b"{",
+                    b"[",
+                    b"- ",
+                    b"'",
+                    b"\n",
+                    b"9" * 30,
+                    b": ",
+                    b"\xef\xbb\xbf",
+                    b"\t",
+                    b"\\ud800",
+                    b"1e999",
+                    b"---\n",
+                    b"NaN",
+                )
+            )
         elif kind == 2:
             del out[at : at + rng.choice((1, 4, 64))]
         elif kind == 3:

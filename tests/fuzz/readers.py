@@ -43,6 +43,8 @@ def read(name: str, data: bytes, folder: Path) -> str:
     Raises:
         Exception: a finding.
     """
+    if name != "plan":
+        base_run()
     with watched(folder):
         try:
             READERS[name](data, folder)
@@ -57,7 +59,15 @@ def read(name: str, data: bytes, folder: Path) -> str:
 _allowed: list[str] = []
 _escapes: list[str] = []
 _WRITES = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.link", "os.symlink", "os.truncate", "os.chmod"}
-_NEVER = {"os.system", "os.exec", "os.posix_spawn", "os.fork", "subprocess.Popen", "socket.connect", "pickle.find_class"}
+_NEVER = {
+    "os.system",
+    "os.exec",
+    "os.posix_spawn",
+    "os.fork",
+    "subprocess.Popen",
+    "socket.connect",
+    "pickle.find_class",
+}
 
 
 def _notice(event: str, arguments: tuple[Any, ...]) -> None:
@@ -289,10 +299,6 @@ def base_run() -> tuple[Any, Any, Path]:
 
     folder = Path(tempfile.mkdtemp(prefix="plumbline-fuzz-base-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    held, _allowed[:] = list(_allowed), []
-    try:
-        audit.run_plan(yaml_seeds.write_material(folder), folder / "run", cache=folder / "cache", progress=False)
-    finally:
-        _allowed[:] = held
+    audit.run_plan(yaml_seeds.write_material(folder), folder / "run", cache=folder / "cache", progress=False)
     bundle = Bundle.open(folder / "run")
     return bundle.record(), bundle.verdict(), folder / "run"
