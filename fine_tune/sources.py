@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from fine_tune.errors import DataError
 from fine_tune.media import embedded, nearby
-from fine_tune.untrusted import MOST_CONFIG, MOST_TABLE, check_size, parse_json, read_file, read_parquet
+from fine_tune.saved_folders import refuse_outside
+from fine_tune.untrusted import MOST_TABLE, check_size, parse_json, read_file, read_parquet
 
 if TYPE_CHECKING:
     import datasets
@@ -275,7 +276,7 @@ def _values(column: pa.ChunkedArray) -> Sequence[Any]:
 def _from_disk(path: Path, split: str | None) -> datasets.Dataset:
     import datasets
 
-    _refuse_outside(path)
+    refuse_outside(path)
     try:
         loaded = datasets.load_from_disk(str(path))
     except Exception as error:
@@ -285,34 +286,6 @@ def _from_disk(path: Path, split: str | None) -> datasets.Dataset:
             where=str(path),
         ) from None
     return _pick_split(loaded, split, str(path))
-
-
-def _refuse_outside(folder: Path) -> None:
-    """Check that a folder of `datasets` names no file and no split outside of it, and holds no link that leads there."""
-    home = folder.resolve()
-    for path in folder.rglob("*"):
-        try:
-            inside = path.resolve().is_relative_to(home)
-        except (OSError, RuntimeError):
-            inside = False
-        if not inside:
-            raise DataError(
-                f"{path.relative_to(folder)} is a link that leads outside the folder",
-                expected="files that lie in the folder",
-                where=str(folder),
-            )
-        if path.name not in ("state.json", "dataset_dict.json") or not path.is_file():
-            continue
-        body = parse_json(read_file(path, MOST_CONFIG, error=DataError), str(path), error=DataError, strict=False)
-        said = body if isinstance(body, dict) else {}
-        listed = [f.get("filename") for f in said.get("_data_files") or [] if isinstance(f, dict)]
-        for name in [*listed, *(said.get("splits") or [])]:
-            if not isinstance(name, str) or Path(name).name != name or "\\" in name:
-                raise DataError(
-                    f"it names {str(name)[:200]!r}, which may lie outside the folder",
-                    expected="names of files and splits in it",
-                    where=str(path),
-                )
 
 
 def _pick_split(loaded: datasets.Dataset | datasets.DatasetDict, split: str | None, where: str) -> datasets.Dataset:

@@ -63,7 +63,9 @@ def read_file(path: Path, most: int, *, error: type[InputError]) -> bytes:
     found = os.fstat(handle)
     if not stat.S_ISREG(found.st_mode):
         os.close(handle)
-        raise error("this is no plain file", expected="a file, no folder, device or pipe", where=name)
+        raise error(
+            "this is no plain file and cannot be read", expected="a file, no folder, device or pipe", where=name
+        )
     with os.fdopen(handle, "rb") as stream:
         if found.st_size > most:
             raise _too_large(found.st_size, most, name, error)
@@ -88,7 +90,9 @@ def check_size(path: Path, most: int, *, error: type[InputError]) -> None:
         seen = getattr(problem, "strerror", None) or problem
         raise error(f"the file cannot be read: {seen}", fix="check the path", where=str(path)) from None
     if not stat.S_ISREG(found.st_mode):
-        raise error("this is no plain file", expected="a file, no folder, device or pipe", where=str(path))
+        raise error(
+            "this is no plain file and cannot be read", expected="a file, no folder, device or pipe", where=str(path)
+        )
     if found.st_size > most:
         raise _too_large(found.st_size, most, str(path), error)
 

@@ -257,6 +257,8 @@ class Bundle:
             return [f"{entry.path}: {error.seen}"]
         if not target.is_file():
             return [f"{entry.path}: missing"]
+        if entry.size > MOST_TABLE:
+            return [f"{entry.path}: {entry.size:,} bytes, more than a file of a bundle may have"]
         if target.stat().st_size != entry.size:
             return [f"{entry.path}: {target.stat().st_size} bytes instead of {entry.size}"]
         if file_digest(target) != entry.sha256:
