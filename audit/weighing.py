@@ -131,9 +131,13 @@ def _needed(terms: Terms, figure: Figure) -> int | None:
     low, high = _ends(figure.interval)
     distance = abs(figure.value - terms.limit)
     half = high - figure.value if figure.value <= terms.limit else figure.value - low
-    if not math.isfinite(half) or half**2 > NO_PRACTICAL_SAMPLE * distance**2 or distance == 0:
+    try:
+        if not math.isfinite(half) or half**2 > NO_PRACTICAL_SAMPLE * distance**2 or distance == 0:
+            return None
+        rows = max(n * (half / distance) ** 2, n * terms.min_n / rests_on)
+    except OverflowError:
+        # A limit or a min_n beyond all measure, whose square or product no float holds: no sample reaches it.
         return None
-    rows = max(n * (half / distance) ** 2, n * terms.min_n / rests_on)
     return math.ceil(rows) if rows <= NO_PRACTICAL_SAMPLE * n else None
 
 
