@@ -45,6 +45,10 @@ class Message(Plain):
     text: str
     params: dict[str, Scalar | Message] = Field(default_factory=dict)
 
+    def put(self, **params: Scalar | Message) -> Message:
+        """The same sentence with these values: for a sentence that stands in one place and is said in another."""
+        return Message(text=self.text, params=params)
+
     def fill(self, translate: Callable[[str], str] = str) -> str:
         """The sentence in English, or in the language that ``translate`` turns templates into."""
 

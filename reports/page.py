@@ -108,9 +108,7 @@ def _checks(env: Environment, views: tuple[CheckView, ...], room: Room, language
         if check.ruling.value is not None:
             i = check.ruling.interval
             ends = (i.low if i else check.ruling.value, check.ruling.value, i.high if i else check.ruling.value)
-            strip = charts.strip(
-                ends, check.ruling.limit, check.upper, f"{say(check.measure, language)} {check.where}".strip()
-            )
+            strip = charts.strip(ends, check.ruling.limit, check.upper, say(check.named, language))
         markup = Markup(template.render(check=check, strip=strip))  # noqa: S704  rendered with autoescape
         spent += len(markup)
         if spent > room.check_bytes:
@@ -154,8 +152,8 @@ def _environment(language: str) -> Environment:
     env.install_gettext_translations(catalogue(language), newstyle=True)  # type: ignore[attr-defined]
     env.filters["say"] = partial(say, language=language)
     env.filters["figure"] = charts.figure
-    env.filters["ends"] = wording.ends
-    env.filters["measure"] = wording.measure_words
+    env.filters["ends"] = lambda interval: say(wording.ends(interval), language)
+    env.filters["measure"] = lambda name: say(wording.measure_said(name), language)
     env.filters["signed"] = wording.signed
     env.filters["words"] = lambda text: len(text.split())
     env.globals.update(
@@ -166,7 +164,7 @@ def _environment(language: str) -> Environment:
         key=charts.key,
         most_drawn=charts.MOST_ROWS,
         outcome_words=wording.OUTCOME_WORDS,
-        slice_words=wording.slice_words,
+        slice_said=wording.slice_said,
         slice_name=slice_name,
         differences=differences,
         numeric_columns=_numeric_columns,

@@ -170,10 +170,12 @@ def _methods(record: AuditRecord, verdict: Verdict, probes: tuple[ProbeView, ...
     if verdict.policy:
         d = verdict.policy.defaults
         blocks = message("blocks") if d.on_inconclusive == "block" else message("warns")
-        text = (
-            "Defaults of the policy: level {level}, decision on {decision}, at least {n} rows; inconclusive {blocks}."
-        )
-        rules.append(message(text, level=level_words(d.level), decision=d.decision, n=d.min_n, blocks=str(blocks)))
+        rules.append(
+            message(
+                "Defaults of the policy: level {level}, decision on {decision}, at least {n} rows; inconclusive {blocks}.",
+                level=level_words(d.level), decision=d.decision, n=d.min_n, blocks=blocks,
+            )
+        )  # fmt: skip
     intervals = [m.interval for p in probes for m in p.measurements if m.kind == "measurement"]
     intervals += [r.interval for r in verdict.rulings]
     return Methods(rules=tuple(rules), intervals=_method_names(intervals), limits=_limits(probes))

@@ -112,7 +112,7 @@ def _rate(sheet: Scored, shown: list[int], rate: str) -> Curve:
         points = tuple(CurvePoint(x=float(t), y=float(y), n=n) for t, y in zip(grid, values, strict=False))
         series.append(Series(label=sheet.grouping.label(g), points=points))
     return Curve(
-        title=Message(text=_RATE_TITLES[rate].text, params={"feature": sheet.grouping.title}),
+        title=_RATE_TITLES[rate].put(feature=sheet.grouping.title),
         x_label=message("threshold"),
         y_label=_RATE_LABELS[rate],
         series=tuple(series),
