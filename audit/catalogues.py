@@ -33,7 +33,14 @@ ROOMS = ("fine_tune", "probes", "reports", "audit")
 WAYS = [("**.py", "python"), ("**/templates/**.html", "jinja2.ext:babel_extract")]
 KEYWORDS = {"message": None, "_": None, "gettext": None, "ngettext": (1, 2)}
 _PLACES = re.compile(r"\{[a-z_][a-z0-9_]*%?\}|%\([a-z_]+\)[sd]")
-_DATES = ("POT-Creation-Date", "PO-Revision-Date", "Last-Translator", "Language-Team", "Generated-By", "Report-Msgid-Bugs-To")
+_DATES = (
+    "POT-Creation-Date",
+    "PO-Revision-Date",
+    "Last-Translator",
+    "Language-Team",
+    "Generated-By",
+    "Report-Msgid-Bugs-To",
+)
 
 Key = str | tuple[str, str]
 
@@ -88,7 +95,9 @@ def known() -> tuple[str, ...]:
 
 def read(language: str) -> Catalog:
     """The translators' file of a language; an empty one where there is none yet."""
-    empty = Plain(locale=language, project="Plumbline", version="", header_comment=f"# Plumbline in {language}.", fuzzy=False)
+    empty = Plain(
+        locale=language, project="Plumbline", version="", header_comment=f"# Plumbline in {language}.", fuzzy=False
+    )
     if not path(language).is_file():
         return empty
     with path(language).open("rb") as file:
@@ -105,7 +114,10 @@ def updated(language: str) -> Catalog:
     for key in collected():
         there = old.get(_first(key))
         kept = there is not None and there.id == (key if isinstance(key, str) else list(key) and key)
-        new.add(key, there.string if kept and there is not None else ("" if isinstance(key, str) else ("",) * new.num_plurals))
+        new.add(
+            key,
+            there.string if kept and there is not None else ("" if isinstance(key, str) else ("",) * new.num_plurals),
+        )
     return new
 
 
@@ -157,7 +169,9 @@ def _first(key: Any) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command. Returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m audit.catalogues", description="Catalogues of the report's languages.")
+    parser = argparse.ArgumentParser(
+        prog="python -m audit.catalogues", description="Catalogues of the report's languages."
+    )
     parser.add_argument("step", choices=("update", "compile", "check"))
     parser.add_argument("--language", action="append", help="only this one; `update` makes a new one")
     asked = parser.parse_args(arguments)

@@ -15,7 +15,28 @@ _UNSEEN = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ufffe\uffff\ud800-\udfff]"
     "|[\U0001fffe\U0001ffff\U000e0000-\U000e007f]"
 )
-_ACRONYMS = {"auc": "AUC", "roc": "ROC", "tpr": "TPR", "fpr": "FPR", "fnr": "FNR", "f1": "F1", "ece": "ECE"}
+_ACRONYMS = {
+    word.lower(): word
+    for word in (
+        "AUC",
+        "ROC",
+        "TPR",
+        "FPR",
+        "FNR",
+        "F1",
+        "ECE",
+        "AOPC",
+        "AUPRC",
+        "IoU",
+        "BPSN",
+        "BNSP",
+        "LiRA",
+        "RMIA",
+        "PRV",
+        "RDP",
+    )
+}
+_TENTHS = re.compile(r"\b0 (\d+) percent")
 
 
 def visible(text: str) -> str:
@@ -31,7 +52,7 @@ def shortened(text: str, longest: int = LONGEST) -> str:
 def measure_words(name: str, first: Literal["capital", "keep"] = "capital") -> str:
     """``equal_opportunity_difference`` as ``Equal opportunity difference``; the name itself stays beside it."""
     words = [_ACRONYMS.get(w, w) for w in name.replace("_", " ").split()]
-    text = " ".join(words)
+    text = _TENTHS.sub(r"0.\1 percent", " ".join(words))
     return text[:1].upper() + text[1:] if first == "capital" else text
 
 
