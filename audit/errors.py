@@ -9,6 +9,7 @@ PlumblineError
     GateError                          a run cannot be decided as asked
     HardenError                        a run has nothing to harden with, or the plan is not the run's
     StoreError                         the cache folder cannot be used
+    TrackerError                       a tracking server cannot be used
 """
 
 from __future__ import annotations
@@ -42,3 +43,7 @@ class HardenError(InputError):
 
 class StoreError(InputError):
     """The cache folder cannot be read or written."""
+
+
+class TrackerError(InputError):
+    """A tracking server cannot be used: its client is not installed, it is not there, or it refuses."""

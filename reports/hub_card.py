@@ -22,13 +22,13 @@ _UNPRINTED = re.compile("[\x7f-\x9f\u2028\u2029\ufeff]")
 
 def hub_card(record: AuditRecord, verdict: Verdict) -> str:
     """Front matter and section, to be put into the README.md of a model's repository."""
-    index = [{"name": visible(record.subject.name), "results": [_result(record)]}]
+    index = [{"name": visible(record.subject.name), "results": [_result(record, verdict)]}]
     head = json.dumps(index, ensure_ascii=False, indent=2, allow_nan=False).replace("\n", "\n  ")
     head = _UNPRINTED.sub(lambda m: f"\\u{ord(m.group()):04x}", head)
     return f"---\nmodel-index:\n  {head}\n---\n\n{_section(record, verdict)}\n"
 
 
-def _result(record: AuditRecord) -> dict[str, Any]:
+def _result(record: AuditRecord, verdict: Verdict) -> dict[str, Any]:
     return {
         "task": {"type": record.subject.task},
         "dataset": {
@@ -36,7 +36,7 @@ def _result(record: AuditRecord) -> dict[str, Any]:
             "name": visible(record.data.name),
             "revision": record.data.digest,
         },
-        "metrics": [_metric(f, m) for f, m in _figures(record)],
+        "metrics": [_metric(f, m) for f, m in _figures(record, verdict)],
     }
 
 
@@ -56,7 +56,13 @@ def _name(finding: Finding, m: Measurement) -> str:
     return visible(f"{finding.instance}:{m.name}{where}")
 
 
-def _figures(record: AuditRecord) -> list[tuple[Finding, Measurement]]:
+def _figures(record: AuditRecord, verdict: Verdict) -> list[tuple[Finding, Measurement]]:
+    """What a card has room for: figures of all rows, and those that a rule judged."""
+    judged = {(r.check.rule.measure, r.check.slice) for r in verdict.rulings}
+    return [(f, m) for f, m in _all_figures(record) if not m.slice or (f"{f.instance}:{m.name}", m.slice) in judged]
+
+
+def _all_figures(record: AuditRecord) -> list[tuple[Finding, Measurement]]:
     readings = [(f, f.reading) for f in record.findings if f.reading is not None]
     return [(f, m) for f, reading in readings for m in reading.measurements if isinstance(m, Measurement)]
 
@@ -73,15 +79,19 @@ def _section(record: AuditRecord, verdict: Verdict) -> str:
         f"- Record: sha256 `{verdict.record_sha256}`",
     ]
     head = "| figure | slice | value | interval | rows |\n|---|---|---:|---:|---:|"
-    rows = [
-        "| " + " | ".join(escaped(cell) for cell in _cells(f, m)) + " |" for f, m in _figures(record)
-    ]  # fmt: skip
+    figures = _figures(record, verdict)
+    rows = ["| " + " | ".join(escaped(cell) for cell in _cells(f, m)) + " |" for f, m in figures]
+    beyond = len(_all_figures(record)) - len(figures)
     parts = [
         "## Evaluation",
         "Measured with Plumbline. Each interval is of the level that stands in the head of this card.",
         "\n".join(facts),
         "\n".join([head, *rows]),
     ]
+    if beyond:
+        parts.append(
+            f"Further figures, by group, class and setting: {beyond}. No rule judged them; results.json of the bundle holds them."
+        )
     if checks:
         said = [
             f"- {OUTCOME_WORDS[c.outcome]}, {escaped(c.ruling.check.name)}: {escaped(str(c.ruling.reason))}"

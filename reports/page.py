@@ -19,6 +19,7 @@ from markupsafe import Markup, escape
 
 from probes.evidence import Evidence, Table, slice_name
 from reports import charts, wording
+from reports.assets import STYLE, address, picture_name, style
 from reports.checks import CheckView
 from reports.differences import differences
 from reports.errors import RecordError
@@ -27,7 +28,6 @@ from reports.language import catalogue, say
 from reports.record import AuditRecord, Verdict
 from reports.sections import Report, report
 from reports.showing import PLAIN, Showing
-from reports.trust import Trust
 
 TEMPLATES = Path(__file__).parent / "templates"
 MOST_BYTES = 2_000_000
@@ -83,17 +83,23 @@ def render(record: AuditRecord, verdict: Verdict, showing: Showing = PLAIN) -> s
 def _page(view: Report, record: AuditRecord, showing: Showing, room: Room) -> str:
     language = showing.language
     env = _environment(language)
-    css = _css()
+    css = style()
+    shared = {
+        "redact": not record.data.include_text,
+        "trust": view.trust,
+        "source": partial(_source, folder=showing.assets),
+    }
     checks, left = _checks(env, view.checks, room, language)
     text = env.get_template("page.html").render(
         report=view,
         showing=showing,
         language=language.replace("_", "-"),
         css=Markup(css),  # noqa: S704  our own file
+        sheet=address(showing.assets, STYLE) if showing.assets else "",
         css_hash=b64encode(hashlib.sha256(css.encode()).digest()).decode(),
         checks=checks,
         checks_left_out=left,
-        shown=_evidence(env, view, room, redact=not record.data.include_text),
+        shown=_evidence(env, view, room, shared),
         include_text=record.data.include_text,
         room=room,
     )
@@ -117,13 +123,13 @@ def _checks(env: Environment, views: tuple[CheckView, ...], room: Room, language
     return out, len(views) - len(out)
 
 
-def _evidence(env: Environment, view: Report, room: Room, *, redact: bool) -> dict[str, Shown]:
+def _evidence(env: Environment, view: Report, room: Room, shared: Mapping[str, Any]) -> dict[str, Shown]:
     """Each probe's evidence, by anchor, as far as the room reaches."""
     spent, out = 0, {}
     for probe in (p for family in view.families for p in family.probes):
         markups = []
         for evidence in probe.evidence:
-            markup = _one(env, evidence, probe, room, redact=redact, trust=view.trust)
+            markup = _one(env, evidence, probe, room, shared)
             if spent + len(markup) <= room.evidence_bytes:
                 markups.append(markup)
                 spent += len(markup)
@@ -131,11 +137,16 @@ def _evidence(env: Environment, view: Report, room: Room, *, redact: bool) -> di
     return out
 
 
-def _one(
-    env: Environment, evidence: Evidence, probe: ProbeView, room: Room, *, redact: bool, trust: Mapping[str, Trust]
-) -> Markup:
+def _one(env: Environment, evidence: Evidence, probe: ProbeView, room: Room, shared: Mapping[str, Any]) -> Markup:
     template = env.get_template(f"evidence/{evidence.kind}.html")
-    return Markup(template.render(e=evidence, probe=probe, room=room, redact=redact, trust=trust))  # noqa: S704  autoescaped
+    return Markup(template.render(e=evidence, probe=probe, room=room, **shared))  # noqa: S704  autoescaped
+
+
+def _source(png_base64: str, folder: str | None) -> Markup:
+    """Where a picture of the page comes from: the page itself, or its folder."""
+    if folder is None:
+        return Markup("data:image/png;base64,{}").format(png_base64)
+    return escape(address(folder, picture_name(png_base64)))
 
 
 @lru_cache(maxsize=8)
@@ -162,6 +173,7 @@ def _environment(language: str) -> Environment:
         bars=charts.bars,
         curve=charts.curve,
         key=charts.key,
+        thinned=charts.thinned,
         most_drawn=charts.MOST_ROWS,
         outcome_words=wording.OUTCOME_WORDS,
         slice_said=wording.slice_said,
@@ -169,7 +181,6 @@ def _environment(language: str) -> Environment:
         differences=differences,
         numeric_columns=_numeric_columns,
         weight_class=_weight_class,
-        whole=escape,
     )
     return env
 
@@ -177,12 +188,6 @@ def _environment(language: str) -> Environment:
 def _finalize(value: Any) -> Any:
     """Holds every piece of text from data to a readable length."""
     return value if isinstance(value, Markup) or not isinstance(value, str) else wording.shortened(value)
-
-
-@lru_cache(maxsize=1)
-def _css() -> str:
-    lines = (TEMPLATES / "page.css").read_text(encoding="utf-8").splitlines()
-    return "\n".join(line.strip() for line in lines if line.strip())
 
 
 def _numeric_columns(table: Table) -> tuple[bool, ...]:

@@ -34,14 +34,15 @@ class Showing:
         language: ``en`` or the name of a catalogue.
         edition: ``internal`` shows examples where the plan allows it; ``regulator`` redacts them and keeps all numbers;
             ``public`` suppresses small cells too.
-        stylesheet: the style's file name beside the page, for servers that allow no inline style; None writes it inline.
+        assets: the folder beside the page that holds its style and pictures, for servers that allow nothing inline; None
+            writes them into the page. `assets.asset_files` says what belongs into it.
         beside: what was established from files beside the bundle (a signature, a review), as lines of the first screen.
             A bundle's own page has only the sentences that say so: it is closed before it can be signed or reviewed.
     """
 
     language: str = ENGLISH
     edition: Edition = "internal"
-    stylesheet: str | None = None
+    assets: str | None = None
     beside: tuple[Fact, ...] = NOTHING_BESIDE
 
 

@@ -262,12 +262,14 @@ def test_a_dry_run_lists_the_steps(fake: Fake) -> None:
 
 
 def test_render_writes_a_file_or_standard_output(fake: Fake, tmp_path: Path) -> None:
-    calls = fake("audit.api.render", "<p>é</p>\n")
+    calls = fake("audit.rendering.render", "<p>é</p>\n")
     assert call("render", "r", "--lang", "zh_CN").stdout_bytes == "<p>é</p>\n".encode()
     assert calls.given == [((Path("r"), "zh_CN"), {})]
-    out = tmp_path / "page.html"
-    assert call("render", "r", "--out", str(out)).exit_code == 0
-    assert out.read_bytes() == "<p>é</p>\n".encode()
+    written = fake("audit.rendering.render_to", tmp_path / "page.html")
+    result = call("render", "r", "--out", "page.html", "--assets", "sibling")
+    assert result.stdout == f"Report: {tmp_path / 'page.html'}\n"
+    assert written.given == [((Path("r"), Path("page.html"), "en"), {"sibling": True})]
+    assert call("render", "r", "--assets", "sibling").exit_code == 2
 
 
 @pytest.mark.parametrize(("problems", "code"), [([], 0), (["results.json: altered"], 13)])

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from probes.evidence import Bar, Bars, Curve, CurvePoint, IntervalPlot, IntervalPoint, Series, message
-from reports.charts import Scale, bars, curve, interval_plot, strip
+from reports.charts import bars, curve, interval_plot, strip, thinned
+from reports.drawing import Scale, line, text_width
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
 
@@ -96,3 +97,45 @@ def test_ticks_lie_inside_and_are_few(low: float, width: float) -> None:
 def test_ticks_are_round() -> None:
     assert Scale(0, 1, 0, 100).ticks() == (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
     assert math.isclose(float(Scale(0, 2, 10, 110)(1.0)), 60)
+
+
+@given(st.lists(st.tuples(st.floats(0, 400), st.floats(0, 250)), min_size=1, max_size=60))
+def test_a_thinned_line_keeps_its_ends_and_stays_within_half_a_pixel(points: list[tuple[float, float]]) -> None:
+    kept = [tuple(float(v) for v in p.split(" ")) for p in line(points).split("L")]
+    assert kept[0] == pytest.approx(points[0], abs=0.06)
+    assert kept[-1] == pytest.approx(points[-1], abs=0.06)
+    for p in points:
+        assert min(_away(p, a, b) for a, b in zip(kept, kept[1:] or kept, strict=False)) < 0.5
+
+
+def _away(p: tuple[float, ...], a: tuple[float, ...], b: tuple[float, ...]) -> float:
+    """By the projection on the piece of line, ends included."""
+    along = complex(b[0] - a[0], b[1] - a[1])
+    offset = complex(p[0] - a[0], p[1] - a[1])
+    share = min(max((offset / along).real, 0.0), 1.0) if along else 0.0
+    return abs(offset - share * along)
+
+
+def test_a_straight_line_of_a_thousand_points_takes_two() -> None:
+    assert line([(i / 10, i / 20) for i in range(1000)]) == "0 0L99.9 50"
+
+
+def test_a_thinned_table_spreads_its_rows_and_keeps_both_ends() -> None:
+    assert thinned(range(1001), 21) == tuple(range(0, 1001, 50))
+    assert thinned(range(5), 21) == (0, 1, 2, 3, 4)
+
+
+def test_labels_of_ordinary_length_are_whole_and_long_ones_tell_the_rest() -> None:
+    long, ordinary = "w" * 80, "derog_neg_emote_h, young"
+    points = tuple(IntervalPoint(label=t, value=0.5) for t in (ordinary, long))
+    root = drawn(interval_plot(IntervalPlot(title=message("t"), points=points), "t"))
+    texts = [e for e in root.iter("text") if e.text == ordinary or (e.find("title") is not None)]
+    assert [e.text for e in texts][:1] == [ordinary]
+    assert texts[1].find("title").text == long  # type: ignore[union-attr]
+    assert text_width("漢字") > text_width("ab")
+
+
+def test_every_figure_stands_beside_its_mark() -> None:
+    points = (IntervalPoint(label="a", value=0.25, low=0.1, high=0.4), IntervalPoint(label="b", value=None))
+    root = drawn(interval_plot(IntervalPlot(title=message("t"), points=points), "t"))
+    assert [e.text for e in root.iter("text") if e.attrib.get("class") == "value"] == ["0.250"]

@@ -1,0 +1,1 @@
+"""The doors to tracking servers: one module each, which alone imports its client."""
