@@ -363,6 +363,7 @@ def _job(loaded: LoadedPlan, only: Iterable[str]) -> Job:
         planned=planned,
         only=chosen_ones,
         attestations=plan.attestations,
+        regulations=plan.regulations,
         include_text=plan.include_text,
         remarks=()
         if loaded.profile is None

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from audit.commands import deciding, looking, making, policies, reading, testing
+from audit.commands import deciding, looking, making, policies, reading, regulating, testing
 from audit.exits import Commands
 
 app = typer.Typer(
@@ -59,6 +59,7 @@ app.command()(reading.verify)
 app.command()(reading.log)
 app.command()(looking.probes)
 app.command()(looking.attacks)
+app.command()(regulating.regulations)
 app.command()(looking.init)
 app.command()(looking.doctor)
 app.command()(policies.schema)

@@ -26,7 +26,9 @@ from fine_tune.data import AuditData, DataSpec
 from fine_tune.sources import HUB, Columns, read_path
 from probes.evidence import ProbeInfo
 from probes.registry import discover
+from reports.attestations import KNOWN
 from reports.record import PlannedProbe
+from reports.regulations import regulation_ids
 
 if TYPE_CHECKING:
     from probes.subject import Subject
@@ -266,8 +268,11 @@ def _plan_text(checkpoint: str, data: str, out: Path, seen: _Seen) -> str:
         lines += [f"  # {id_}: {' '.join(why.split())}" for id_, why in seen.left_out]
     lines += [
         "policy: policy.yaml",
-        "# What only people can say; the report shows it as attested:",
-        '# attestations: {intended_purpose: "...", owner: "..."}',
+        "# Frameworks that matter here; the report shows in full what there is for each of their requirements:",
+        f"# regulations: [{', '.join(regulation_ids())}]",
+        "# What only people can say; the report shows it as attested. Write what you can stand for, and leave out the rest:",
+        "# attestations:",
+        *(f'#   {key}: ""  # {known.asks}' for key, known in KNOWN.items()),
     ]
     return "\n".join(lines) + "\n"
 

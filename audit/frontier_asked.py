@@ -32,7 +32,7 @@ class Asked:
         train, data: rows to train on and to judge on.
         planned: probes for each twin.
         policy, baselines: of each twin's own audit.
-        seed, level, attestations, include_text: of the audits.
+        seed, level, attestations, regulations, include_text: of the audits.
         threshold, positive: of the decision.
     """
 
@@ -46,6 +46,7 @@ class Asked:
     policy: Policy | None = None
     baselines: Mapping[str, Run] = field(default_factory=dict)
     attestations: Mapping[str, str] = field(default_factory=dict)
+    regulations: tuple[str, ...] = ()
     include_text: bool = False
     threshold: float | None = None
     positive: str | None = None
@@ -54,7 +55,7 @@ class Asked:
         """One audit."""
         return Job(
             name=f"{self.name}, {name}", seed=self.seed, level=self.level, planned=planned,
-            attestations=self.attestations, include_text=self.include_text, device=device,
+            attestations=self.attestations, regulations=self.regulations, include_text=self.include_text, device=device,
         )  # fmt: skip
 
 
@@ -140,7 +141,8 @@ def _of_plan(file: Path) -> Asked:
         name=plan.name, recipe=_ready(placed_recipe(recipe, loaded.base_dir)), train=rows, data=data,
         planned=planned, policy=document.value if document else None,
         baselines={name: open_baseline(name, Bundle.open(p)) for name, p in there.items() if p.exists()},
-        seed=plan.seed, level=plan.level, attestations=plan.attestations, include_text=plan.include_text,
+        seed=plan.seed, level=plan.level, attestations=plan.attestations,
+        regulations=plan.regulations, include_text=plan.include_text,
         threshold=plan.subject.threshold, positive=plan.subject.positive,
     )  # fmt: skip
 

@@ -202,6 +202,7 @@ class _Both:
             planned=planned_probes(probes),
             only=frozenset(ran),
             attestations=record.attestations,
+            regulations=record.regulations,
             include_text=record.data.include_text,
             device=self.device,
         )

@@ -200,7 +200,7 @@ class _All:
         )  # fmt: skip
         job = Job(
             name=f"{plan.name}, {name}", seed=plan.seed, level=plan.level, planned=self.planned,
-            attestations=plan.attestations, include_text=plan.include_text, device=self.device,
+            attestations=plan.attestations, regulations=plan.regulations, include_text=plan.include_text, device=self.device,
         )  # fmt: skip
         demands = Demands(policy=self._policy(before), baselines=self._baselines(before), on=datetime.date.today())
         return audit_subject(job, subject, demands, self.surroundings, self.place / name / "run")

@@ -25,6 +25,7 @@ from probes.evidence import Plain
 from probes.probe import Probe
 from probes.registry import create, discover
 from probes.subject import EndpointSpec, PredictionsSpec
+from reports.regulations import regulation_ids
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"\S")]
 Instance = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=100)]
@@ -133,7 +134,9 @@ class Plan(Plain):
         probes: probe instances by name; rules refer to them as ``instance:measure``.
         policy, waivers: files.
         baselines: run folders by the name that rules use.
-        attestations: what only people can say; shown as attested.
+        attestations: what only people can say; shown as attested. `reports.attestations` lists the keys that the regulatory
+            index looks for; others are shown too.
+        regulations: frameworks that the report's regulatory index shows in full: ``plumbline regulations`` lists them.
         include_text: keep raw text in the report.
         budget: how long the run and each probe may take, in seconds.
         profiles: other ways to run the plan, by name.
@@ -150,6 +153,7 @@ class Plan(Plain):
     waivers: str | None = None
     baselines: dict[Instance, str] = Field(default_factory=dict)
     attestations: dict[str, str] = Field(default_factory=dict)
+    regulations: tuple[str, ...] = ()
     include_text: bool = False
     budget: Budget = Budget()
     profiles: dict[Instance, Profile] = Field(default_factory=dict)
@@ -160,6 +164,10 @@ class Plan(Plain):
             raise contradiction("the subject is a recipe, and there is nothing to train on", "data.train", ("data",))
         if self.subject.predictions is None and self.data.audit is None:
             raise contradiction("there is nothing to examine the subject on", "data.audit", ("data",))
+        for i, name in enumerate(self.regulations):
+            if name not in regulation_ids():
+                seen, known = f"no regulation is called {name!r}", f"one of {', '.join(regulation_ids())}"
+                raise contradiction(seen, known, ("regulations", i))
         for place, names in self._named_instances():
             for name in names:
                 if name not in self.probes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -97,12 +96,12 @@ class Result:
         return replace(self, path=target)
 
     def __repr__(self) -> str:
-        reasons = " ".join(str(r) for r in self.verdict.reasons[:3])
-        return f"<audit {self.record.name}: {self.verdict.outcome}. {reasons}>"
+        from reports.cell import line
+
+        return line(self.record, self.verdict)
 
     def _repr_html_(self) -> str:
-        """The report in a frame of its own, so that nothing of it escapes the notebook's cell."""
-        from reports.page import render
+        """The first screen and the table of checks, for a notebook's cell."""
+        from reports.cell import render_cell
 
-        page = html.escape(render(self.record, self.verdict), quote=True)
-        return f'<iframe sandbox srcdoc="{page}" title="audit report" width="100%" height="640"></iframe>'
+        return render_cell(self.record, self.verdict)

@@ -47,6 +47,7 @@ class Job:
         planned: every probe instance, in the plan's order.
         only: run these instances alone; empty runs all.
         attestations: what only people can say.
+        regulations: frameworks that the report's regulatory index shows in full.
         include_text: whether the report may show texts from the data.
         device: torch's name of the device.
         clock: how long the run and each probe may take.
@@ -59,6 +60,7 @@ class Job:
     planned: tuple[PlannedProbe, ...]
     only: frozenset[str] = frozenset()
     attestations: Mapping[str, str] = field(default_factory=dict)
+    regulations: tuple[str, ...] = ()
     include_text: bool = False
     device: str = "cpu"
     clock: Clock = field(default_factory=Clock)
@@ -106,6 +108,7 @@ def run(job: Job, subject: Subject, desk: Desk) -> AuditRecord:
         findings=findings,
         predictions=reference,
         attestations=dict(job.attestations),
+        regulations=job.regulations,
         remarks=job.remarks,
     )
     timings = canonical_json({"seconds": session.seconds})

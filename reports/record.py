@@ -132,7 +132,8 @@ class AuditRecord(Plain):
     """A whole audit: ``results.json``.
 
     ``planned`` lists every instance of the plan; those without a finding did not run (``--only``), and a rule on one is
-    an error rather than a pass.
+    an error rather than a pass. ``regulations`` are the frameworks that the plan says matter: the report's regulatory index
+    shows these in full.
     """
 
     schema_: Literal["plumbline.record/v1"] = Field(default="plumbline.record/v1", alias="schema")
@@ -148,6 +149,7 @@ class AuditRecord(Plain):
     findings: tuple[Finding, ...]
     predictions: RowsRef | None = None
     attestations: dict[str, str] = Field(default_factory=dict)
+    regulations: tuple[str, ...] = ()
     remarks: tuple[Message, ...] = ()
 
     def finding(self, instance: str) -> Finding | None:

@@ -14,6 +14,7 @@ from reports.checks import CheckView, check_views
 from reports.decision import Decision, decision
 from reports.instances import Family, Named, ProbeView, families, flat, probe_views
 from reports.record import AuditRecord, FeatureCard, NoComparison, Verdict, Waiver
+from reports.regulatory_index import RegulatoryIndex, regulatory_index
 from reports.showing import Fact
 from reports.trust import Trust, trust_in_methods
 from reports.wording import level_words
@@ -79,6 +80,7 @@ class Report:
     waivers: tuple[WaiverView, ...]
     methods: Methods
     provenance: Provenance
+    regulation: RegulatoryIndex
     glossary: tuple[tuple[str, MeasureDefinition], ...]
 
 
@@ -100,6 +102,7 @@ def report(record: AuditRecord, verdict: Verdict) -> Report:
         waivers=tuple(_waiver(w, verdict, checks) for w in verdict.waivers),
         methods=_methods(record, verdict, probes),
         provenance=_provenance(record, verdict),
+        regulation=regulatory_index(record, verdict),
         glossary=_glossary(probes),
     )
 

@@ -321,6 +321,7 @@ def a_record(include_text: bool = False) -> AuditRecord:
         findings=findings,
         predictions=RowsRef(path="evidence/predictions.parquet", sha256="c" * 64, rows=2000),
         attestations={"intended_purpose": "First screening of applications; a person decides.", "owner": HOSTILE},
+        regulations=("eu-ai-act",),
         remarks=(message("{n} inputs were cut at {max} tokens.", n=3, max=256),),
     )
 
