@@ -12,6 +12,7 @@ for where they are made: from probes' docstrings, from the names of measures and
 from __future__ import annotations
 
 import argparse
+import ast
 import io
 import re
 import sys
@@ -19,6 +20,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from babel.dates import get_month_names
 from babel.messages.catalog import Catalog, Message
 from babel.messages.extract import extract_from_dir
 from babel.messages.mofile import write_mo
@@ -26,6 +28,7 @@ from babel.messages.pofile import read_po, write_po
 
 from probes.registry import discover
 from reports.language import DOMAIN, LOCALE
+from reports.regulations import regulation_messages
 from reports.wording import measure_words
 
 ROOT = Path(__file__).parent.parent
@@ -33,6 +36,10 @@ ROOMS = ("fine_tune", "probes", "reports", "audit")
 WAYS = [("**.py", "python"), ("**/templates/**.html", "jinja2.ext:babel_extract")]
 KEYWORDS = {"message": None, "_": None, "gettext": None, "ngettext": (1, 2)}
 _PLACES = re.compile(r"\{[a-z_][a-z0-9_]*%?\}|%\([a-z_]+\)[sd]")
+# A digit right after a letter belongs to a name, such as F1 or L2.
+_NUMBERS = re.compile(r"(?<![A-Za-z\d.])\d+(?:\.\d+)*")
+_MONTHS = {name: str(number) for number, name in get_month_names("wide", locale="en").items()}
+_MONTH = re.compile(rf"\b({'|'.join(_MONTHS)})(?= \d{{4}})")
 _DATES = (
     "POT-Creation-Date",
     "PO-Revision-Date",
@@ -45,7 +52,7 @@ _DATES = (
 Key = str | tuple[str, str]
 
 
-class Plain(Catalog):
+class Plain(Catalog):  # type: ignore[misc]  # Babel's types are not read
     """A catalogue whose head names no day, no person and no tool's version."""
 
     def _plain_headers(self) -> list[tuple[str, str]]:
@@ -63,7 +70,7 @@ def spelled() -> Iterator[Key]:
 
 
 def asked_by_probes() -> Iterator[Key]:
-    """What our own probes ask, from their docstrings, and the words of their measures and units."""
+    """What our own probes ask, from their docstrings, and the words of their measures."""
     for cls in discover().values():
         if cls.info.distribution != "plumbline-audit":
             continue
@@ -71,10 +78,17 @@ def asked_by_probes() -> Iterator[Key]:
         for definition in cls.info.defines:
             yield measure_words(definition.name)
             yield measure_words(definition.name, first="keep")
-            yield definition.unit
 
 
-SOURCES: tuple[Callable[[], Iterable[Key]], ...] = (spelled, asked_by_probes)
+def units() -> Iterator[Key]:
+    """Units as our probes write them: ``unit="rows"``."""
+    for file in sorted((ROOT / "probes").rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.keyword) and node.arg == "unit" and isinstance(node.value, ast.Constant):
+                yield str(node.value.value)
+
+
+SOURCES: tuple[Callable[[], Iterable[Key]], ...] = (spelled, asked_by_probes, units, regulation_messages)
 
 
 def collected() -> tuple[Key, ...]:
@@ -161,6 +175,14 @@ def _wrong(entry: Message, plurals: int) -> Iterator[str]:
     for one in said:
         if sorted(_PLACES.findall(one)) != wanted:
             yield f"has the places {', '.join(sorted(_PLACES.findall(one))) or 'none'}; expected {', '.join(wanted) or 'none'}"
+        if numbers(one) != numbers(entry.id[-1] if plural else entry.id):
+            yield f"has the numbers {', '.join(numbers(one)) or 'none'}; expected those of the English sentence"
+
+
+def numbers(text: str) -> list[str]:
+    """Numbers of a sentence, sorted, an English month before a year among them; places that are filled do not count."""
+    figures = _MONTH.sub(lambda month: _MONTHS[month.group()], _PLACES.sub("", text))
+    return sorted(_NUMBERS.findall(figures))
 
 
 def _first(key: Any) -> str:

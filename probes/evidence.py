@@ -247,8 +247,12 @@ class Table(Plain):
         return self
 
 
+# A name from the data is text; a name that we give is a message, so that it can be said in every language.
+Label = str | Message
+
+
 class Bar(Plain):
-    label: str
+    label: Label
     value: float
     n: int | None = None
 
@@ -265,7 +269,7 @@ class Bars(Plain):
 class IntervalPoint(Plain):
     """One estimate of an interval plot; ``value`` None means undefined, and ``note`` says why."""
 
-    label: str
+    label: Label
     value: float | None
     low: float | None = None
     high: float | None = None
@@ -293,7 +297,7 @@ class CurvePoint(Plain):
 
 
 class Series(Plain):
-    label: str
+    label: Label
     points: tuple[CurvePoint, ...]
 
 
@@ -365,7 +369,7 @@ class Tile(Plain):
     """One small image: PNG bytes in base64. ``method`` as in `WeightedText`, where weights are laid over it."""
 
     png_base64: str = Field(pattern=r"^[A-Za-z0-9+/]*={0,2}$")
-    label: str
+    label: Label
     note: Message | None = None
     method: str = ""
 

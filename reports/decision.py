@@ -115,7 +115,7 @@ def decision(record: AuditRecord, verdict: Verdict, checks: tuple[CheckView, ...
             (message("Subject"), subject_line),
             (message("Data"), data_line),
             (message("Policy"), line),
-            (message("Decided on"), verdict.decided_on.isoformat()),
+            (message("Decided on"), verdict.decided_on),
             (message("Lock"), lock_words(verdict)),
             (message("Confidence level"), level_words(record.level)),
         ),

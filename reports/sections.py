@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import date
 
 from probes.evidence import Interval, MeasureDefinition, Message, message
 from reports.checks import CheckView, check_views
@@ -69,7 +70,7 @@ class Report:
 
     name: str
     plumbline: str
-    decided_on: str
+    decided_on: date
     decision: Decision
     checks: tuple[CheckView, ...]
     scope: Scope
@@ -91,7 +92,7 @@ def report(record: AuditRecord, verdict: Verdict) -> Report:
     return Report(
         name=record.name,
         plumbline=record.plumbline,
-        decided_on=verdict.decided_on.isoformat(),
+        decided_on=verdict.decided_on,
         decision=decision(record, verdict, checks),
         checks=checks,
         scope=_scope(record, verdict),

@@ -242,7 +242,7 @@ class _Sheet:
             title=title,
             x_label=axis,
             y_label=message("mean probability of the predicted class"),
-            series=self.figures.series(kind, lambda name: "random" if name == BASELINE else name, self.level),
+            series=self.figures.series(kind, lambda name: message("random") if name == BASELINE else name, self.level),
         )
 
     def remarks(self) -> tuple[Message, ...]:

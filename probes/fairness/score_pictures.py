@@ -136,7 +136,7 @@ def _gaps(sheet: Scored) -> list[Evidence]:
         if no_denominator(sheet, rate) is None:
             some = [r.select(np.array(sheet.kept, dtype=np.int64)) for r in found[drawn]]
             points = tuple(_gap(float(t), r, level) for t, r in zip(sheet.grid[drawn], some, strict=True))
-            series.append(Series(label=str(_RATE_LABELS[rate]), points=points))
+            series.append(Series(label=_RATE_LABELS[rate], points=points))
     if series:
         curve = Curve(
             title=message(
