@@ -15,6 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from audit.again import reproduce
     from audit.api import PlannedStep, describe_plan, gate, load, measure_steadiness, run, run_plan
     from audit.rendering import render, render_to
     from audit.result import Result
@@ -36,6 +37,7 @@ _HOMES = {
     "metric": "probes.performance.custom",
     "render": "audit.rendering",
     "render_to": "audit.rendering",
+    "reproduce": "audit.again",
     "run": "audit.api",
     "run_plan": "audit.api",
 }
@@ -53,6 +55,7 @@ __all__ = [
     "metric",
     "render",
     "render_to",
+    "reproduce",
     "run",
     "run_plan",
 ]

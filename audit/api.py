@@ -21,9 +21,9 @@ from audit.lock import read_lock
 from audit.pipeline import Surroundings, audit_subject, check_free, rebundle, regate
 from audit.progress import chosen, say_on_stderr
 from audit.result import Result
-from audit.runner import Job, cost_key, planned_probes, steps
+from audit.runner import Job, cost_key, planned_probes, said_of_profile, steps
 from audit.store import Store, default_cache
-from probes.evidence import Need, message
+from probes.evidence import Need
 from reports.bundle import Bundle
 from reports.record import PlannedProbe, Policy, Waiver
 
@@ -365,9 +365,7 @@ def _job(loaded: LoadedPlan, only: Iterable[str]) -> Job:
         attestations=plan.attestations,
         regulations=plan.regulations,
         include_text=plan.include_text,
-        remarks=()
-        if loaded.profile is None
-        else (message("It was run under the plan's profile {profile}.", profile=loaded.profile),),
+        remarks=() if loaded.profile is None else (said_of_profile(loaded.profile),),
     )
 
 

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from audit.commands import deciding, looking, making, policies, reading, regulating, testing
+from audit.commands import again, deciding, looking, making, policies, reading, regulating, signing, testing
 from audit.exits import Commands
 
 app = typer.Typer(
@@ -56,7 +56,10 @@ app.command()(deciding.gate)
 app.command()(testing.selftest)
 app.command()(reading.render)
 app.command()(reading.verify)
+app.command()(signing.sign)
+app.command()(signing.keygen)
 app.command()(reading.log)
+app.command()(again.reproduce)
 app.command()(looking.probes)
 app.command()(looking.attacks)
 app.command()(regulating.regulations)

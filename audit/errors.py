@@ -8,6 +8,7 @@ PlumblineError
     WaiverError                        a waiver file cannot be used
     GateError                          a run cannot be decided as asked
     HardenError                        a run has nothing to harden with, or the plan is not the run's
+    SigningError                       a key cannot be used, or a run cannot be signed as asked
     StoreError                         the cache folder cannot be used
     TrackerError                       a tracking server cannot be used
 """
@@ -39,6 +40,10 @@ class GateError(InputError):
 
 class HardenError(InputError):
     """A run cannot be hardened: it has nothing to harden with, or the plan is not the run's."""
+
+
+class SigningError(InputError):
+    """A key or an identity cannot be used, or what signing needs is not installed."""
 
 
 class StoreError(InputError):

@@ -5,6 +5,8 @@ A bundle is put together beside its place and moved there whole, so that a kill 
 
 from __future__ import annotations
 
+import glob
+import os
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping
@@ -50,16 +52,49 @@ def staged(out: Path) -> Iterator[BundleWriter]:
     """
     check_free(out)
     out.parent.mkdir(parents=True, exist_ok=True)
+    sweep(out)
     staging = out.parent / f".{out.name}.{uuid.uuid4().hex[:8]}.partial"
+    staging.mkdir()
     try:
-        writer = BundleWriter(staging)
-        yield writer
-        writer.close()
-        if out.exists():
-            shutil.rmtree(out)
-        staging.replace(out)
+        with claimed(staging):
+            writer = BundleWriter(staging)
+            yield writer
+            writer.close()
+            if out.exists():
+                shutil.rmtree(out)
+            staging.replace(out)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def sweep(out: Path) -> None:
+    """Remove what killed runs left beside ``out``: parts of bundles, with rows of data, that no process works on any more."""
+    for left in out.parent.glob(f".{glob.escape(out.name)}.????????.partial"):
+        if left.is_dir() and not left.is_symlink():
+            with claimed(left) as ours:
+                if ours:
+                    shutil.rmtree(left, ignore_errors=True)
+
+
+@contextmanager
+def claimed(folder: Path) -> Iterator[bool]:
+    """Whether the folder is this process's to work on, which a kill gives back; False where the system knows no such locks."""
+    try:
+        import fcntl
+
+        handle = os.open(folder, os.O_RDONLY)
+    except (ImportError, OSError):
+        yield False
+        return
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        ours = True
+    except OSError:
+        ours = False
+    try:
+        yield ours
+    finally:
+        os.close(handle)
 
 
 def check_free(out: Path) -> None:

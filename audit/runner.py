@@ -36,6 +36,7 @@ _EXTRAS = {
     "phonenumbers": "quality",
 }  # fmt: skip
 Announce = Callable[[str], None]
+_UNDER = message("It was run under the plan's profile {profile}.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +115,16 @@ def run(job: Job, subject: Subject, desk: Desk) -> AuditRecord:
     timings = canonical_json({"seconds": session.seconds})
     desk.writer.write_text("provenance/timings.json", timings, "application/json")
     return record
+
+
+def said_of_profile(profile: str) -> Message:
+    """What the record says of a run under a profile."""
+    return _UNDER.model_copy(update={"params": {"profile": profile}})
+
+
+def profile_of(record: AuditRecord) -> str | None:
+    """The profile that a run was made under, as its record says."""
+    return next((str(m.params["profile"]) for m in record.remarks if m.text == _UNDER.text), None)
 
 
 def unmet(planned: PlannedProbe, subject: Subject) -> Message | None:
@@ -244,8 +255,8 @@ class _Session:
         )
         kept = self._desk.store.rows(key)
         if kept is None:
-            kept = self._subject.predictions(ctx)
-            self._desk.store.keep_rows(key, kept)
+            # As a later run finds them, so that both write the same bytes.
+            kept = self._desk.store.keep_rows(key, self._subject.predictions(ctx))
         return kept
 
     def _rows(self, planned: PlannedProbe, probe: Probe) -> pa.Table:
@@ -263,9 +274,8 @@ class _Session:
         self._desk.store.keep_seconds(cost_key(planned), time.perf_counter() - start)
         if rows is self._shared:
             self._desk.store.mark_shared(key)
-        else:
-            self._desk.store.keep_rows(key, rows)
-        return rows
+            return rows
+        return self._desk.store.keep_rows(key, rows)
 
     def _share(self, ctx: Context) -> pa.Table:
         if self._shared is None:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from probes.intervals import Int
 
 _UNITS = ("cluster", "row_id")
+_NUMBER = "text"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,11 +40,13 @@ class CheckFlips:
         name: the check, ``rule`` or ``rule [slice]``.
         outcomes: how often each outcome occurred; sums to the number of replicates in which the check existed.
         flip_rate: share of pairs of replicates of which one passes and the other fails, in [0, 1].
+        by_value: it was decided on its value alone, because the policy says so or the figure has no interval.
     """
 
     name: str
     outcomes: dict[Outcome, int]
     flip_rate: float
+    by_value: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +57,7 @@ class Steadiness:
         replicates: how many gates were made.
         checks: each check of the policy, those that flip most first.
         flip_rate: share of pairs of replicates in which at least one check passes in one and fails in the other.
+        interval_flip_rate: the same over the checks that were decided on an interval; None if there are none.
         verdict_flip_rate: the same for the verdict as a whole.
         left_out: rules and findings that could not be drawn anew, and why.
     """
@@ -61,6 +65,7 @@ class Steadiness:
     replicates: int
     checks: tuple[CheckFlips, ...]
     flip_rate: float
+    interval_flip_rate: float | None
     verdict_flip_rate: float
     left_out: tuple[Message, ...] = field(default=())
 
@@ -83,17 +88,33 @@ def steadiness(
     Raises:
         GateError: fewer than two replicates, or no rule is left to decide.
     """
+    return steadiness_of_each(run, [policy], replicates=replicates, seed=seed, progress=progress)[0]
+
+
+def steadiness_of_each(
+    run: Run, policies: Sequence[Policy], *, replicates: int = 100, seed: int = 0, progress: Progress = silent
+) -> tuple[Steadiness, ...]:
+    """`steadiness` of several policies on the same draws, which are read once for all of them.
+
+    Raises:
+        GateError: as `steadiness`, of any of them.
+    """
     if replicates < 2:
         raise GateError(
             f"{replicates} replicates", expected="at least 2: a flip needs two gates", fix="raise --repeats"
         )
-    kept, left_out = _kept_rules(policy)
-    drawn, said = _drawable(run, kept)
+    kept = [_kept_rules(policy) for policy in policies]
+    wanted = dict.fromkeys(rule.instance for policy, _ in kept for rule in policy.rules)
+    drawn, said = _drawable(run, list(wanted))
     verdicts = [
-        _once(run, kept, drawn, seed=seed, replicate=i)
+        _once(run, [policy for policy, _ in kept], drawn, seed=seed, replicate=i)
         for i in progress(range(replicates), replicates, "gates on resampled rows")
     ]
-    return _summed_up(verdicts, (*left_out, *said))
+    out = []
+    for column, (policy, left_out) in zip(zip(*verdicts, strict=True), kept, strict=True):
+        own = {rule.instance for rule in policy.rules}
+        out.append(_summed_up(column, (*left_out, *(m for instance, m in said.items() if instance in own))))
+    return tuple(out)
 
 
 def by_point(policy: Policy) -> Policy:
@@ -110,7 +131,8 @@ def draw_rows(table: pa.Table, rng_key: str) -> pa.Table | None:
     """As many units as ``table`` has, drawn with replacement; None where its rows name no unit.
 
     A unit that is drawn again is another unit: its cluster and row ids get a mark, so that copies are not taken for one
-    cluster, nor for two units of one input.
+    cluster, nor for two units of one input. Where a whole number in ``text`` numbers the rows, those without a ``row_id``
+    are about the row of their number: they are drawn with it, and the copies are numbered anew.
 
     Args:
         table: rows with a column ``cluster`` or ``row_id``.
@@ -122,7 +144,8 @@ def draw_rows(table: pa.Table, rng_key: str) -> pa.Table | None:
     if unit is None or not len(table):
         return None
     names = table[unit].cast(pa.string()).to_pylist()
-    own = [f"\0row {i}" if name is None else name for i, name in enumerate(names)]
+    about = _about(table)
+    own = [f"\0row {i}" if names[i] is None else names[i] for i in about.tolist()]
     units, codes = np.unique(np.array(own, dtype=object).astype(str), return_inverse=True)
     picks = _generator(rng_key, units.tolist()).integers(0, len(units), len(units))
     order = np.argsort(codes, kind="stable")
@@ -135,7 +158,35 @@ def draw_rows(table: pa.Table, rng_key: str) -> pa.Table | None:
             old = out[name].cast(pa.string()).to_pylist()
             marked = [None if v is None else f"{v}\0{c}" for v, c in zip(old, copies.tolist(), strict=True)]
             out = out.set_column(at, out.schema.field(at).with_type(pa.string()), pa.array(marked, pa.string()))
+    if _numbered(table):
+        # A row and those about it have the same place of origin and the same copy, and no others do.
+        pairs = np.column_stack([about[index], copies])
+        numbers = np.unique(pairs, axis=0, return_inverse=True)[1].reshape(-1)
+        at = out.schema.get_field_index(_NUMBER)
+        out = out.set_column(at, out.schema.field(at), pa.array(numbers, out.schema.field(at).type))
     return out.replace_schema_metadata(table.schema.metadata)
+
+
+def _numbered(table: pa.Table) -> bool:
+    """Whether the rows are numbered, and some of them about others."""
+    import pyarrow as pa
+
+    names = table.column_names
+    if _NUMBER not in names or "row_id" not in names or not table["row_id"].null_count:
+        return False
+    return bool(pa.types.is_integer(table.schema.field(_NUMBER).type))
+
+
+def _about(table: pa.Table) -> Int:
+    """The position of the row that each row is about: its own, but for numbered rows without an id."""
+    own = np.arange(len(table), dtype=np.int64)
+    if not _numbered(table):
+        return own
+    ids, numbers = table["row_id"].to_pylist(), table[_NUMBER].to_pylist()
+    first = {number: i for i, (name, number) in enumerate(zip(ids, numbers, strict=True)) if name is not None}
+    return np.array(
+        [i if ids[i] is not None else first.get(numbers[i], i) for i in own.tolist()], dtype=np.int64
+    )  # fmt: skip
 
 
 def _expanded(picks: Int, order: Int, starts: Int) -> tuple[Int, Int]:
@@ -168,10 +219,9 @@ def _kept_rules(policy: Policy) -> tuple[Policy, list[Message]]:
     return policy.model_copy(update={"rules": rules}), said
 
 
-def _drawable(run: Run, policy: Policy) -> tuple[frozenset[str], list[Message]]:
-    """Instances that the policy asks for and whose rows can be drawn anew and read again; and what is said of the others."""
-    wanted = dict.fromkeys(r.instance for r in policy.rules)
-    drawn, said = set(), []
+def _drawable(run: Run, wanted: Sequence[str]) -> tuple[frozenset[str], dict[str, Message]]:
+    """Instances whose rows can be drawn anew and read again; and what is said of each of the others."""
+    drawn, said = set(), {}
     for name in wanted:
         finding = run.record.finding(name)
         if finding is None or finding.status != "measured":
@@ -180,7 +230,7 @@ def _drawable(run: Run, policy: Policy) -> tuple[frozenset[str], list[Message]]:
         if why is None:
             drawn.add(name)
         else:
-            said.append(message("{instance} keeps its figures in every replicate: {why}", instance=name, why=why))
+            said[name] = message("{instance} keeps its figures in every replicate: {why}", instance=name, why=why)
     return frozenset(drawn), said
 
 
@@ -197,9 +247,11 @@ def _why_not(run: Run, finding: Finding) -> Message | None:
     return None
 
 
-def _once(run: Run, policy: Policy, drawn: frozenset[str], *, seed: int, replicate: int) -> Verdict:
+def _once(
+    run: Run, policies: Sequence[Policy], drawn: frozenset[str], *, seed: int, replicate: int
+) -> tuple[Verdict, ...]:
     tables: dict[str, pa.Table] = {}
-    wanted = {r.instance for r in policy.rules} - drawn
+    wanted = {rule.instance for policy in policies for rule in policy.rules} - drawn
     fixed = {f.rows.path for f in run.record.findings if f.rows is not None and f.instance in wanted}
 
     def rows_of(ref: RowsRef) -> pa.Table:
@@ -209,13 +261,14 @@ def _once(run: Run, policy: Policy, drawn: frozenset[str], *, seed: int, replica
             tables[ref.path] = whole if fresh is None else fresh
         return tables[ref.path]
 
-    record = _reread_record(run.record, drawn, policy, rows_of)
-    demands = Demands(policy=policy, baselines={}, on=date.min)
-    return decide_run(Run(record=record, rows_of=rows_of), demands)
+    again = Run(record=_reread_record(run.record, drawn, policies, rows_of), rows_of=rows_of)
+    return tuple(decide_run(again, Demands(policy=policy, baselines={}, on=date.min)) for policy in policies)
 
 
-def _reread_record(record: AuditRecord, drawn: frozenset[str], policy: Policy, rows_of: RowsSource) -> AuditRecord:
-    at_level = {r.instance for r in policy.rules if policy.level(r) == record.level}
+def _reread_record(
+    record: AuditRecord, drawn: frozenset[str], policies: Sequence[Policy], rows_of: RowsSource
+) -> AuditRecord:
+    at_level = {r.instance for policy in policies for r in policy.rules if policy.level(r) == record.level}
     findings = []
     for f in record.findings:
         if f.instance in drawn and f.instance in at_level and f.rows is not None:
@@ -231,17 +284,25 @@ def _summed_up(verdicts: Sequence[Verdict], left_out: tuple[Message, ...]) -> St
     signs = np.zeros((len(verdicts), len(names)), dtype=np.int64)
     outcomes: dict[str, dict[Outcome, int]] = {n: {} for n in names}
     column = {n: i for i, n in enumerate(names)}
+    valued: set[str] = set()
     for i, verdict in enumerate(verdicts):
         for r in verdict.rulings:
             counted = outcomes[r.check.name]
             counted[r.outcome] = counted.get(r.outcome, 0) + 1
             signs[i, column[r.check.name]] = (r.outcome == "pass") - (r.outcome == "fail")
-    checks = [CheckFlips(name=n, outcomes=outcomes[n], flip_rate=_flips(signs[:, [i]])) for i, n in enumerate(names)]
+            if r.value is not None and (r.interval is None or r.decision != "interval"):
+                valued.add(r.check.name)
+    checks = [
+        CheckFlips(name=n, outcomes=outcomes[n], flip_rate=_flips(signs[:, [i]]), by_value=n in valued)
+        for i, n in enumerate(names)
+    ]
+    others = [i for i, n in enumerate(names) if n not in valued]
     whole = np.array([[(v.outcome == "pass") - (v.outcome == "fail")] for v in verdicts], dtype=np.int64)
     return Steadiness(
         replicates=len(verdicts),
         checks=tuple(sorted(checks, key=lambda c: -c.flip_rate)),
         flip_rate=_flips(signs),
+        interval_flip_rate=_flips(signs[:, others]) if others else None,
         verdict_flip_rate=_flips(whole),
         left_out=left_out,
     )

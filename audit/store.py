@@ -78,8 +78,12 @@ class Store:
             path.unlink(missing_ok=True)
             return None
 
-    def keep_rows(self, key: str, rows: pa.Table) -> None:
-        """Keep ``rows`` under ``key``, whole or not at all."""
+    def keep_rows(self, key: str, rows: pa.Table) -> pa.Table:
+        """Keep ``rows`` under ``key``, whole or not at all.
+
+        Returns:
+            the rows as a later run will find them: a file keeps the values, and renames the inside of a list, for instance.
+        """
         import pyarrow.parquet as pq
 
         path = self._path(key)
@@ -91,6 +95,8 @@ class Store:
             Path(temporary).replace(path)
         finally:
             Path(temporary).unlink(missing_ok=True)
+        kept = self.rows(key)
+        return rows if kept is None else kept
 
     def keep_seconds(self, key: str, seconds: float) -> None:
         """Remember how long something took; the last time counts."""

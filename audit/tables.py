@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from audit.api import PlannedStep
     from audit.frontier import Frontier
     from audit.power import Resolution
+    from audit.reproduction import Reproduction
     from audit.steadiness import Steadiness
     from reports.record import Ruling, Verdict
 
@@ -141,7 +142,43 @@ def print_steadiness(found: Steadiness) -> None:
     out.print(
         f"{found.replicates} gates on resampled rows. Pairs of them in which some check passes in one and fails in the other: {100 * found.flip_rate:.2f} %."
     )
+    valued = [c.name for c in found.checks if c.by_value]
+    if valued and found.interval_flip_rate is not None:
+        out.print(
+            f"Without the checks on a figure that has no interval, or whose interval the policy leaves aside: {100 * found.interval_flip_rate:.2f} %. They are: {printable(', '.join(valued))}."
+        )
     out.print(f"Pairs whose verdicts differ so: {100 * found.verdict_flip_rate:.2f} %.")
+
+
+def print_reproduction(found: Reproduction) -> None:
+    """A line a figure, those that differ first with both values in full; then the tolerance and why it is what it is."""
+
+    def told(value: float | None) -> str:
+        return "-" if value is None else repr(value)
+
+    figures = sorted(found.figures, key=lambda f: f.same)
+    rows = [
+        (
+            f.measure,
+            slice_name(f.slice),
+            f.part,
+            told(f.stored),
+            told(f.again),
+            "none" if f.tolerance == 0 else f"{f.tolerance:.2g}",
+            "same" if f.same else "DIFFERS",
+        )
+        for f in figures
+    ]
+    print_table(("measure", "on", "figure", "in the run", "again", "tolerance", ""), rows)
+    out = console()
+    for said in found.basis:
+        out.print(f"  {printable(str(said))}")
+    if found.rows_same is not None:
+        out.print(
+            "  The rows are the run's, value by value."
+            if found.rows_same
+            else "  The rows are not the run's, value by value."
+        )
 
 
 def _ruling_row(ruling: Ruling) -> tuple[str, ...]:

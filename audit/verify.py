@@ -1,4 +1,4 @@
-"""Is a bundle what it says it is? Hashes, schema, every number, the verdict and the page, all done again.
+"""Is a bundle what it says it is? Hashes, signatures, schema, every number, the verdict and the page, all done again.
 
 Verification trusts nothing but the rows and the code: readings are summarised again from the stored rows, the verdict is
 decided again as of its own day, and the renderings are made again and compared byte by byte. It repairs nothing.
@@ -16,7 +16,10 @@ from typing import Any
 from audit.cards import environment, recount
 from audit.decide import not_enforced
 from audit.demands import Demands, decide_run, embedded_baselines, embedded_lock, open_run
+from audit.on_trust import on_trust
 from audit.restate import reread
+from audit.signing.trusted import NOBODY, Trusted, check_signatures
+from audit.verify_model import verify_model
 from audit.verify_provenance import verify_provenance
 from fine_tune.errors import PlumblineError
 from probes.errors import ProbeError
@@ -34,11 +37,13 @@ class VerificationReport:
     """What verification found.
 
     Attributes:
+        signatures: what lies beside the bundle, a sentence each, and whether it was checked.
         problems: what is wrong, naming the file; empty for a bundle that verifies.
         recomputed: what was computed again and agreed.
         not_recomputed: what could only be checked by hash, and why.
     """
 
+    signatures: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     recomputed: list[str] = field(default_factory=list)
     not_recomputed: list[str] = field(default_factory=list)
@@ -48,14 +53,23 @@ class VerificationReport:
         return not self.problems
 
 
-def verify(folder: Path) -> VerificationReport:
+def verify(folder: Path, trusted: Trusted = NOBODY, model: Path | None = None) -> VerificationReport:
     """Check a bundle through and through.
+
+    Args:
+        folder: the bundle.
+        trusted: whose signatures on it are asked for.
+        model: the folder of a checkpoint, to see whether it is the one that was audited.
 
     Raises:
         RecordError: the folder is no bundle at all.
+        SigningError: a key of ``trusted`` cannot be used.
+        CheckpointError: ``model`` cannot be looked into.
     """
     bundle = Bundle.open(folder)
-    report = VerificationReport(problems=list(bundle.check()))
+    found = check_signatures(bundle, trusted)
+    report = VerificationReport(signatures=[str(said) for said in found.said])
+    report.problems += [*bundle.check(), *found.problems]
     try:
         record, verdict = bundle.record(), bundle.verdict()
     except RecordError as error:
@@ -69,13 +83,14 @@ def verify(folder: Path) -> VerificationReport:
         _verify_finding(bundle, record, finding, report)
     _verify_card(bundle, record, report)
     verify_provenance(bundle, record, verdict, report)
+    if model is not None:
+        verify_model(bundle, record, model, report)
     _verify_verdict(bundle, verdict, report)
     _verify_pages(bundle, record, verdict, report)
     report.not_recomputed += [
-        f"{entry.path}: checked by hash alone"
-        for entry in _manifest(bundle)
-        if entry.path == "provenance/timings.json" or entry.path.endswith("traceback.txt")
+        f"{entry.path}: checked by hash alone" for entry in _manifest(bundle) if entry.path.endswith("traceback.txt")
     ]
+    report.not_recomputed += on_trust(bundle, record, found.signers)
     return report
 
 

@@ -23,7 +23,7 @@ import audit
 from audit.compare import Run
 from audit.demands import open_run
 from audit.progress import on_stderr
-from audit.steadiness import Steadiness, by_point, steadiness
+from audit.steadiness import Steadiness, by_point, steadiness_of_each
 from reports.bundle import Bundle
 from reports.record import Policy, Verdict
 
@@ -82,12 +82,15 @@ def at_the_values(policy: Policy, verdict: Verdict) -> Policy:
     return policy.model_copy(update={"rules": tuple(rules)})
 
 
-def compared(run: Run, policy: Policy, replicates: int) -> dict[str, Steadiness]:
-    """Both gates on the same draws."""
-    return {
-        "interval": steadiness(run, policy, replicates=replicates, progress=on_stderr),
-        "point": steadiness(run, by_point(policy), replicates=replicates, progress=on_stderr),
-    }
+def compared(run: Run, policies: dict[str, Policy], replicates: int) -> dict[str, dict[str, Steadiness]]:
+    """Both gates of every policy, all on the same draws."""
+    gates = [(name, gate) for name in policies for gate in ("interval", "point")]
+    asked = [policies[name] if gate == "interval" else by_point(policies[name]) for name, gate in gates]
+    found = steadiness_of_each(run, asked, replicates=replicates, progress=on_stderr)
+    out: dict[str, dict[str, Steadiness]] = {name: {} for name in policies}
+    for (name, gate), one in zip(gates, found, strict=True):
+        out[name][gate] = one
+    return out
 
 
 def main() -> None:
@@ -102,23 +105,35 @@ def main() -> None:
         run, verdict = open_run(bundle), bundle.verdict()
         if verdict.policy is None:
             parser.error(f"{bundle.folder} was decided without a policy")
-        own = compared(run, verdict.policy, replicates)
-        worst = compared(run, at_the_values(verdict.policy, verdict), replicates)
+        policies = {"own": verdict.policy, "worst": at_the_values(verdict.policy, verdict)}
+        own, worst = compared(run, policies, replicates).values()
     print(f"{replicates} gates on resampled rows of {run.record.name}, {len(own['interval'].checks)} checks")
     print(f"{'pairs of gates in which a check flips':<52}{'interval':>10}{'point':>10}")
     for name, found in (("the run's own policy", own), ("every limit at the observed value", worst)):
         print(f"{name:<52}{found['interval'].flip_rate:>10.2%}{found['point'].flip_rate:>10.2%}")
+    flipping = [c for c in own["point"].checks if c.flip_rate > 0]
     singles = {gate: np.mean([c.flip_rate for c in s.checks]) for gate, s in worst.items()}
     print(f"{'the same, in the mean over single checks':<52}{singles['interval']:>10.2%}{singles['point']:>10.2%}")
+    if own["interval"].interval_flip_rate is not None:
+        name = "its checks whose figure has an interval"
+        print(f"{name:<52}{own['interval'].interval_flip_rate:>10.2%}")
+    if flipping:
+        print("checks of the run's own policy that flip by value alone, and how often by interval:")
+        by_interval = {c.name: c.flip_rate for c in own["interval"].checks}
+        for check in flipping:
+            print(f"  {check.name:<66}{by_interval.get(check.name, 0):>10.2%}{check.flip_rate:>10.2%}")
     for said in own["interval"].left_out:
         print(f"  {said}")
     figures = {
         "flip_rate": own["interval"].flip_rate,
         "flip_rate_point": own["point"].flip_rate,
+        "flip_rate_with_interval": own["interval"].interval_flip_rate,
         "flip_rate_at_limit": worst["interval"].flip_rate,
         "flip_rate_at_limit_point": worst["point"].flip_rate,
         "mean_check_flip_rate_at_limit": float(singles["interval"]),
         "mean_check_flip_rate_at_limit_point": float(singles["point"]),
+        "verdict_flip_rate": own["interval"].verdict_flip_rate,
+        "verdict_flip_rate_point": own["point"].verdict_flip_rate,
         "checks": len(own["interval"].checks),
         "replicates": replicates,
         "run": run.record.name,

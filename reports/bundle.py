@@ -7,7 +7,7 @@ nothing, and it never repairs a bundle that does not agree with its own list.
 from __future__ import annotations
 
 import os
-import tempfile
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Self, TypeVar
 
@@ -26,7 +26,9 @@ from reports.files import (
     digest,
     file_digest,
     files_below,
+    lies_beside,
     parquet_bytes,
+    put_file,
     safe_path,
 )
 from reports.outputs import page_name, write_outputs
@@ -90,6 +92,8 @@ class BundleWriter:
         """
         if path in (MANIFEST, SUMS):
             raise RecordError(f"{path} is written by the bundle itself", fix="choose another name")
+        if lies_beside(path):
+            raise RecordError(f"{path} lies beside a bundle and not in it", fix="choose another name")
         self._put(path, content)
         entry = FileEntry(
             path=path, size=len(content), sha256=digest(content), media_type=media_type, contains_personal_data=personal
@@ -114,31 +118,21 @@ class BundleWriter:
                 self.write_bytes(entry.path, content, entry.media_type, entry.contains_personal_data)
 
     def close(self) -> None:
-        """Drop what an earlier bundle left in this folder, then write ``MANIFEST.json`` and ``SHA256SUMS``."""
+        """Drop what an earlier bundle left in this folder, then write ``MANIFEST.json`` and ``SHA256SUMS``.
+
+        Signatures and reviews of the earlier one go too: they speak of another bundle.
+        """
         for path in files_below(self.folder):
-            if path not in self._entries and path not in (MANIFEST, SUMS) and _belongs(path):
+            if path not in self._entries and path not in (MANIFEST, SUMS) and (_belongs(path) or lies_beside(path)):
                 (self.folder / path).unlink()
         entries = tuple(self._entries[p] for p in sorted(self._entries))
         manifest = Manifest(files=entries).to_json().encode()
         self._put(MANIFEST, manifest)
-        lines = sorted([(e.path, e.sha256) for e in entries] + [(MANIFEST, digest(manifest))])
-        self._put(SUMS, "".join(f"{sha}  {path}\n" for path, sha in lines).encode())
+        sums = {MANIFEST: digest(manifest), **{e.path: e.sha256 for e in entries}}
+        self._put(SUMS, _sums_text(sums).encode())
 
     def _put(self, path: str, content: bytes) -> None:
-        target = self.folder / safe_path(path)
-        inside = self.folder.resolve()
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if not target.parent.resolve().is_relative_to(inside):
-            raise RecordError(f"{path} leads out of the bundle through a link", fix="choose another --out")
-        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=".writing-")
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                stream.write(content)
-            Path(temporary).chmod(0o644)
-            Path(temporary).replace(target)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        put_file(self.folder, path, content)
 
 
 class Bundle:
@@ -226,7 +220,10 @@ class Bundle:
         return table
 
     def check(self) -> list[str]:
-        """What disagrees between the files, ``MANIFEST.json`` and ``SHA256SUMS``; empty when nothing does."""
+        """What disagrees between the files, ``MANIFEST.json`` and ``SHA256SUMS``; empty when nothing does.
+
+        What lies beside the bundle is passed over, except that it must be no link.
+        """
         present = files_below(self.folder)
         problems = [f"{path}: is a link" for path in present if (self.folder / path).is_symlink()]
         problems += [f"{name}: missing" for name in (MANIFEST, SUMS, RESULTS, VERDICT) if name not in present]
@@ -241,10 +238,14 @@ class Bundle:
         listed: dict[str, str] = {}
         for entry in manifest.files:
             problems += self._differences(entry)
+            if lies_beside(entry.path):
+                problems.append(f"{entry.path}: is listed in {MANIFEST}, and lies beside a bundle")
             if entry.path in listed:
                 problems.append(f"{entry.path}: listed twice in {MANIFEST}")
             listed[entry.path] = entry.sha256
-        problems += [f"{p}: not listed in {MANIFEST}" for p in present if p not in listed and p not in (MANIFEST, SUMS)]
+        own = (MANIFEST, SUMS)
+        unlisted = [p for p in present if p not in listed and p not in own and not lies_beside(p)]
+        problems += [f"{path}: not listed in {MANIFEST}" for path in unlisted]
         listed[MANIFEST] = file_digest(self.folder / MANIFEST)
         problems += self._sums_differences(listed)
         return sorted(set(problems))
@@ -264,7 +265,8 @@ class Bundle:
 
     def _sums_differences(self, listed: dict[str, str]) -> list[str]:
         try:
-            lines = (self.folder / SUMS).read_text(encoding="utf-8").splitlines()
+            content = (self.folder / SUMS).read_bytes()
+            lines = content.decode("utf-8").splitlines()
         except (UnicodeDecodeError, OSError):
             return [f"{SUMS}: unreadable"]
         sums: dict[str, str] = {}
@@ -274,7 +276,10 @@ class Bundle:
                 return [f"{SUMS}: the line {line[:100]!r} is not understood"]
             sums[path] = sha
         names = sorted(set(sums) | set(listed))
-        return [f"{name}: {SUMS} and {MANIFEST} disagree" for name in names if sums.get(name) != listed.get(name)]
+        differing = [f"{n}: {SUMS} and {MANIFEST} disagree" for n in names if sums.get(n) != listed.get(n)]
+        if not differing and content != _sums_text(listed).encode():
+            return [f"{SUMS}: is not written the way Plumbline writes it"]
+        return differing
 
     def _inside(self, path: str) -> Path:
         target = self.folder / safe_path(path)
@@ -291,6 +296,11 @@ class Bundle:
         except VerificationError as error:
             raise RecordError(error.seen, expected=f"a bundle with its {name}", fix=error.fix) from None
         return parse(content, model, where=str(self.folder / name))
+
+
+def _sums_text(sums: Mapping[str, str]) -> str:
+    """``SHA256SUMS`` in the format of ``sha256sum``."""
+    return "".join(f"{sha}  {path}\n" for path, sha in sorted(sums.items()))
 
 
 def _belongs(path: str) -> bool:

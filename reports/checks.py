@@ -15,7 +15,7 @@ from probes.evidence import (
     Slice,
     message,
 )
-from reports.record import AuditRecord, Comparison, Outcome, Ruling, Verdict, Waiver
+from reports.record import AuditRecord, Comparison, Finding, Outcome, Rule, Ruling, Verdict, Waiver
 from reports.wording import check_slug, claim, demand, interval_words, level_words, measure_said, slice_said, slug
 
 _URGENCY: dict[Outcome, int] = {"fail": 0, "error": 1, "inconclusive": 2, "waived": 3, "pass": 4}
@@ -120,8 +120,15 @@ def _view(record: AuditRecord, verdict: Verdict, ruling: Ruling, unit: str, take
         definition=definition,
         info=info,
         probe_anchor=probe_anchor(rule.instance) if info else None,
-        command=f"plumbline run PLAN --only {rule.instance}",
+        command=_command(rule, finding),
     )
+
+
+def _command(rule: Rule, finding: Finding | None) -> str:
+    """Asks the probe again: for the same figures where there are some, else for figures at all."""
+    if finding is not None and finding.status == "measured":
+        return f"plumbline reproduce RUN --plan PLAN --check {rule.id}"
+    return f"plumbline run PLAN --only {rule.instance}"
 
 
 def _unique(anchor: str, taken: set[str]) -> str:

@@ -1,12 +1,13 @@
 """The files of a bundle: their names and list, their hashes, which paths are safe, and how a table becomes bytes.
 
-Writes nothing and trusts nothing: a path that could leave its folder is refused here, for readers and writers alike.
+Trusts nothing: a path that could leave its folder is refused here, for readers and writers alike.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Literal
@@ -27,6 +28,13 @@ MANIFEST = "MANIFEST.json"
 SUMS = "SHA256SUMS"
 PARQUET = "application/vnd.apache.parquet"
 JSON = "application/json"
+
+SIGNATURE = "signature.dsse.json"
+SIGSTORE = "signature.sigstore.json"
+REVIEWS = "reviews"
+BESIDE = (SIGNATURE, SIGSTORE, REVIEWS)
+"""What people put beside a finished bundle: signatures of it, and a folder of reviews, one ``.json`` file each. It is not part of
+the bundle, no list names it, and none of it outlives the bundle that it speaks of."""
 
 OWN_FOLDERS = ("evidence", "provenance")
 OWN_FILES = (RESULTS, VERDICT, "summary.md", "junit.xml", "model_card.md", MANIFEST, SUMS)
@@ -78,6 +86,36 @@ def safe_path(path: str) -> PurePosixPath:
             f"the path {path!r} could leave the bundle", expected="a relative path such as evidence/rows.parquet"
         )
     return pure
+
+
+def lies_beside(path: str) -> bool:
+    """Whether a file of this path lies beside a bundle rather than in it. Nothing but these very names does."""
+    if path.partition("/")[0] not in BESIDE:
+        return False
+    parts = PurePosixPath(path).parts
+    return path in (SIGNATURE, SIGSTORE) or (parts[0] == REVIEWS and len(parts) == 2 and path.endswith(".json"))
+
+
+def put_file(folder: Path, path: str, content: bytes) -> None:
+    """Write one file of a folder whole or not at all.
+
+    Raises:
+        RecordError: the path would leave the folder, by its name or through a link.
+    """
+    target = folder / safe_path(path)
+    inside = folder.resolve()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if not target.parent.resolve().is_relative_to(inside):
+        raise RecordError(f"{path} leads out of the bundle through a link", fix="choose another --out")
+    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=".writing-")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(target)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
 
 
 def parquet_bytes(table: pa.Table) -> bytes:

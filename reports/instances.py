@@ -91,9 +91,16 @@ def _finding_view(finding: Finding) -> ProbeView:
         remarks=reading.remarks if reading else (),
         rows=finding.rows,
         traceback=finding.traceback,
-        command=f"plumbline run PLAN --only {finding.instance}",
+        command=_command(finding),
         library=library(finding.info),
     )
+
+
+def _command(finding: Finding) -> str:
+    """Asks it again: for the same figures where there are some, else for a finding at all."""
+    if finding.status == "measured":
+        return f"plumbline reproduce RUN --plan PLAN --instance {finding.instance}"
+    return f"plumbline run PLAN --only {finding.instance}"
 
 
 def families(probes: tuple[ProbeView, ...]) -> tuple[Family, ...]:

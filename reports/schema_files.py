@@ -1,4 +1,4 @@
-"""Writes the JSON Schemas of the record and the verdict into the package: ``python -m reports.schema_files``.
+"""Writes the JSON Schemas of everything that a bundle holds as JSON of ours into the package: ``python -m reports.schema_files``.
 
 The models are the source; the files are for readers in other languages, and a test keeps them current.
 """
@@ -12,10 +12,19 @@ from typing import Any
 from probes.evidence import Plain
 from reports.files import Manifest
 from reports.lock import Lock
+from reports.manifests import DataManifest, EnvironmentLock, ModelManifest
 from reports.record import AuditRecord, Verdict
 
 FOLDER = Path(__file__).parent / "schemas"
-MODELS: dict[str, type[Plain]] = {"record": AuditRecord, "verdict": Verdict, "bundle": Manifest, "lock": Lock}
+MODELS: dict[str, type[Plain]] = {
+    "record": AuditRecord,
+    "verdict": Verdict,
+    "bundle": Manifest,
+    "lock": Lock,
+    "model": ModelManifest,
+    "data": DataManifest,
+    "environment": EnvironmentLock,
+}
 
 
 def schema(model: type[Plain]) -> dict[str, Any]:

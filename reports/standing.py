@@ -50,6 +50,11 @@ def _warns(verdict: Verdict) -> bool:
     return verdict.policy is not None and verdict.policy.defaults.on_inconclusive == "warn"
 
 
+def as_enforced(verdict: Verdict) -> Verdict:
+    """The same verdict as if nobody had asked to report only: for outputs that outlive the pipeline that asked."""
+    return verdict if verdict.enforced else verdict.model_copy(update={"enforced": True})
+
+
 def unexplained(record: AuditRecord, verdict: Verdict) -> str | None:
     """Why the verdict stops where no single ruling does: no policy, no check, or nothing but errors. Else None."""
     if not stops(verdict) or any(standing(r, verdict) in STOPS for r in verdict.rulings):

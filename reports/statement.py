@@ -12,7 +12,8 @@ from typing import Any, Literal
 
 from reports.files import RESULTS, VERDICT
 from reports.manifests import Provenance, jcs, policy_digest
-from reports.record import AuditRecord, Ruling, Verdict, canonical_json
+from reports.record import AuditRecord, Verdict, canonical_json
+from reports.standing import STOPS, as_enforced, standing, stops
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "https://in-toto.io/attestation/test-result/v0.1"
@@ -64,32 +65,23 @@ def _predicate(verdict: Verdict, provenance: Provenance) -> dict[str, Any]:
         configuration["waivers"] = _sha(canonical_json(waivers))
     if provenance.lock is not None:
         configuration["lock"] = _sha(provenance.lock.to_json())
+    enforced = as_enforced(verdict)
+    told = [(r.check.name, standing(r, enforced)) for r in verdict.rulings]
     return {
         "result": result(verdict),
         "configuration": [_described(name, sha) for name, sha in configuration.items()],
-        "passedTests": [r.check.name for r in verdict.rulings if r.outcome == "pass"],
-        "warnedTests": [r.check.name for r in verdict.rulings if r.outcome != "pass" and warns(r, verdict)],
-        "failedTests": [r.check.name for r in verdict.rulings if r.outcome != "pass" and not warns(r, verdict)],
+        "passedTests": [name for name, where in told if where == "passed"],
+        "warnedTests": [name for name, where in told if where in ("told", "excused")],
+        "failedTests": [name for name, where in told if where in STOPS],
     }
 
 
 def result(verdict: Verdict) -> Result:
     """FAILED for whatever a policy would stop, even where the run was asked to report only; WARNED where it passed under a waiver,
-    or beside an advisory check that did not pass."""
-    tolerated = verdict.outcome == "inconclusive" and _only_warns(verdict)
-    if verdict.outcome not in ("pass", "waived") and not tolerated:
+    or beside a check that did not pass and stops nothing by the policy's own terms."""
+    if stops(as_enforced(verdict)):
         return "FAILED"
     return "PASSED" if all(r.outcome == "pass" for r in verdict.rulings) else "WARNED"
-
-
-def warns(ruling: Ruling, verdict: Verdict) -> bool:
-    """A ruling that did not pass and stops nothing by the policy's own terms."""
-    told = ruling.check.rule.severity == "advisory" or ruling.outcome == "waived"
-    return told or (ruling.outcome == "inconclusive" and _only_warns(verdict))
-
-
-def _only_warns(verdict: Verdict) -> bool:
-    return verdict.policy is not None and verdict.policy.defaults.on_inconclusive == "warn"
 
 
 def _described(name: str, sha: str) -> dict[str, Any]:

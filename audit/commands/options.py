@@ -10,6 +10,7 @@ import typer
 
 if TYPE_CHECKING:
     from audit.result import Result
+    from audit.signing.trusted import Trusted
 
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="The folder that a run left behind.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
@@ -22,6 +23,17 @@ Baselines = Annotated[
         metavar="NAME=RUN",
         help="A run to compare with, or a folder of runs, whose last passing one is taken. Repeatable.",
     ),
+]
+PublicKeys = Annotated[
+    list[Path] | None,
+    typer.Option("--key", metavar="PUBLIC", help="Ask for a signature by this public key, in PEM. Repeatable."),
+]
+Identity = Annotated[
+    str | None,
+    typer.Option("--sigstore-identity", metavar="WHO", help="Ask for a Sigstore signature by this identity."),
+]
+Issuer = Annotated[
+    str | None, typer.Option("--sigstore-issuer", metavar="URL", help="The issuer that vouches for that identity.")
 ]
 ProfileName = Annotated[str | None, typer.Option("--profile", metavar="NAME", help="One of the plan's profiles.")]
 ReportOnly = Annotated[bool, typer.Option("--report-only", help="Exit 0 whatever comes out; the report says so.")]
@@ -38,6 +50,15 @@ def pairs(given: Sequence[str] | None) -> dict[str, Path]:
             raise typer.BadParameter(f"two baselines are called {name!r}", param_hint="--baseline")
         out[name] = Path(path)
     return out
+
+
+def trusted(keys: Sequence[Path] | None, identity: str | None, issuer: str | None) -> Trusted:
+    """Whose signatures are asked for."""
+    from audit.signing.trusted import Trusted as Asked
+
+    if bool(identity) != bool(issuer):
+        raise typer.BadParameter("an identity is worth what its issuer is: give both", param_hint="--sigstore-issuer")
+    return Asked(keys=tuple(keys or ()), identity=identity or "", issuer=issuer or "")
 
 
 def show(result: Result, *, written: bool = True) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from audit.commands.options import Run
+from audit.commands.options import Identity, Issuer, PublicKeys, Run, trusted
 from audit.commands.pipelines import unheard
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ class Assets(StrEnum):
 
 def render(
     run: Run,
+    *,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Where the page goes; else standard output.")] = None,
     lang: Annotated[str, typer.Option(help="The report's language.")] = "en",
     assets: Annotated[
@@ -36,28 +37,44 @@ def render(
             "allow nothing inline."
         ),
     ] = Assets.inline,
+    key: PublicKeys = None,
+    sigstore_identity: Identity = None,
+    sigstore_issuer: Issuer = None,
 ) -> None:
-    """Render a finished run's report again."""
+    """Render a finished run's report again, and say what is known of its signatures."""
     from audit import rendering
 
+    asked = trusted(key, sigstore_identity, sigstore_issuer)
     if out is not None:
-        typer.echo(f"Report: {rendering.render_to(run, out, lang, sibling=assets is Assets.sibling)}")
+        page = rendering.render_to(run, out, lang, sibling=assets is Assets.sibling, trusted=asked)
+        typer.echo(f"Report: {page}")
     elif assets is Assets.sibling:
         raise typer.BadParameter("a page with assets beside it needs a place", param_hint="--out")
     elif sys.stdout.isatty():
         raise typer.BadParameter("give a file, or pipe the page into something", param_hint="--out")
     else:
-        sys.stdout.buffer.write(rendering.render(run, lang).encode())
+        sys.stdout.buffer.write(rendering.render(run, lang, asked).encode())
 
 
-def verify(context: typer.Context, run: Run) -> None:
-    """Recompute a run's hashes, numbers, verdict and page."""
+def verify(
+    context: typer.Context,
+    run: Run,
+    *,
+    key: PublicKeys = None,
+    sigstore_identity: Identity = None,
+    sigstore_issuer: Issuer = None,
+    model: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Also compare this model's files with those that were audited.")
+    ] = None,
+) -> None:
+    """Recompute a run's hashes, numbers, verdict and page, and check its signatures."""
     from audit.tables import printable
     from audit.verify import verify as check
 
     unheard(context)
-    report = check(run)
+    report = check(run, trusted(key, sigstore_identity, sigstore_issuer), model)
     for word, lines in (
+        ("signature", report.signatures),
         ("recomputed", report.recomputed),
         ("not recomputed", report.not_recomputed),
         ("PROBLEM", report.problems),

@@ -11,11 +11,13 @@ from probes.evidence import (
     Axis,
     Counts,
     Evidence,
+    Interval,
     IntervalPlot,
     IntervalPoint,
     MeasureDefinition,
     Measurement,
     Message,
+    Method,
     Slice,
     Table,
     TextPair,
@@ -75,7 +77,7 @@ class Sheet:
         judged = [w for w in self.words if w.push is not None]
         out: list[AnyMeasurement] = [self._exact("words_compared", self.compared, texts)]
         if judged:
-            out.append(self._exact("words_named", len(self.named), texts))
+            out.append(self._at_least("words_named", [w.p for w in self.named], texts))
             out.append(self._worst(judged))
         else:
             out += [Undefined(name=n, counts=texts, reason=none) for n in ("words_named", "worst_excess_push")]
@@ -84,7 +86,7 @@ class Sheet:
         absent = message("No protected term stands in the texts.")
         out.append(self._exact("terms_compared", len(self.terms), texts))
         if self.terms:
-            out.append(self._exact("terms_named", len(self.named_terms), texts))
+            out.append(self._at_least("terms_named", [t.p for t in self.named_terms], texts))
         else:
             out.append(Undefined(name="terms_named", counts=texts, reason=absent))
         for t in self.terms:
@@ -284,6 +286,15 @@ class Sheet:
     def _exact(self, name: str, value: int, counts: Counts) -> Measurement:
         d = self.defines[name]
         return Measurement(name=name, value=value, interval=None, counts=counts, unit=d.unit, better=d.better)
+
+    def _at_least(self, name: str, ps: Sequence[float], counts: Counts) -> Measurement:
+        """How many were named, with the bound that Holm's correction gives: at the level, every one of them is real.
+
+        There is no upper end, because a word that was not named may decide all the same.
+        """
+        sure = sum(p <= 1 - self.level for p in ps)
+        bound = Interval(low=sure, high=None, level=self.level, method=Method(name="Holm's correction"))
+        return self._exact(name, len(ps), counts).model_copy(update={"interval": bound})
 
     def _figure(self, name: str, estimate: Estimate | None, counts: Counts, at: Slice) -> AnyMeasurement:
         if estimate is None:

@@ -262,13 +262,15 @@ def test_a_dry_run_lists_the_steps(fake: Fake) -> None:
 
 
 def test_render_writes_a_file_or_standard_output(fake: Fake, tmp_path: Path) -> None:
+    from audit.signing.trusted import NOBODY
+
     calls = fake("audit.rendering.render", "<p>é</p>\n")
     assert call("render", "r", "--lang", "zh_CN").stdout_bytes == "<p>é</p>\n".encode()
-    assert calls.given == [((Path("r"), "zh_CN"), {})]
+    assert calls.given == [((Path("r"), "zh_CN", NOBODY), {})]
     written = fake("audit.rendering.render_to", tmp_path / "page.html")
     result = call("render", "r", "--out", "page.html", "--assets", "sibling")
     assert result.stdout == f"Report: {tmp_path / 'page.html'}\n"
-    assert written.given == [((Path("r"), Path("page.html"), "en"), {"sibling": True})]
+    assert written.given == [((Path("r"), Path("page.html"), "en"), {"sibling": True, "trusted": NOBODY})]
     assert call("render", "r", "--assets", "sibling").exit_code == 2
 
 

@@ -15,7 +15,7 @@ from audit import cli
 from audit.demands import open_run
 from audit.errors import GateError
 from audit.power import resolutions
-from audit.steadiness import _flips, by_point, draw_rows, steadiness
+from audit.steadiness import _flips, by_point, draw_rows, steadiness, steadiness_of_each
 from reports.bundle import Bundle
 from reports.record import Policy
 
@@ -63,6 +63,37 @@ def test_the_draw_is_uniform_and_depends_on_its_key_alone():
     assert sum((n - expected) ** 2 / expected for n in seen.values()) < 49 + 5 * np.sqrt(98)
 
 
+def test_rows_about_another_row_are_drawn_with_it_and_numbered_anew():
+    """Texts and questions about them, as `explanation.shortcuts` keeps them."""
+    texts, asked = 30, 3
+    table = pa.table(
+        {
+            "text": [*range(texts), *(i % texts for i in range(texts * asked))],
+            "row_id": [*(f"r{i}" for i in range(texts)), *([None] * texts * asked)],
+            "cluster": [*(f"c{i // 3}" if i < 24 else None for i in range(texts)), *([None] * texts * asked)],
+            "input": [*(f"t{i}" for i in range(texts)), *(f"t{i % texts}" for i in range(texts * asked))],
+        }
+    )
+    drawn = draw_rows(table, "k").to_pylist()
+    first = {row["text"]: row for row in drawn if row["row_id"] is not None}
+    assert sorted(first) == list(range(len(first)))
+    assert len({row["row_id"] for row in first.values()}) == len(first)
+    questions = Counter(row["text"] for row in drawn if row["row_id"] is None)
+    assert questions == dict.fromkeys(first, asked)
+    assert all(row["input"] == first[row["text"]]["input"] for row in drawn)
+    whole = Counter(row["cluster"] for row in first.values() if row["cluster"] is not None)
+    assert set(whole.values()) == {3}
+    assert max(Counter(row["input"] for row in first.values()).values()) > 1
+
+
+def test_several_policies_share_the_draws(finished):
+    run = open_run(Bundle.open(finished))
+    policy = policy_of(finished, at_the_limit=round(accuracy(finished), 4))
+    both = steadiness_of_each(run, [policy, by_point(policy)], replicates=8, seed=4)
+    apart = [steadiness(run, p, replicates=8, seed=4) for p in (policy, by_point(policy))]
+    assert list(both) == apart
+
+
 def test_rows_that_name_no_unit_are_not_drawn():
     assert draw_rows(pa.table({"epsilon": [1.0, 2.0]}), "k") is None
 
@@ -85,6 +116,8 @@ def test_a_point_gate_flips_at_its_limit_and_an_interval_gate_does_not(finished)
     assert point.flip_rate > 0.3
     assert sum(ours.checks[0].outcomes.values()) == 60
     assert ours.checks[0].outcomes["inconclusive"] > 40
+    assert (ours.checks[0].by_value, point.checks[0].by_value) == (False, True)
+    assert (ours.interval_flip_rate, point.interval_flip_rate) == (ours.flip_rate, None)
 
 
 def test_a_check_that_is_far_from_its_limit_never_flips(finished):

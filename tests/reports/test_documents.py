@@ -29,6 +29,7 @@ from reports.manifests import (
     policy_digest,
     tree_digest,
 )
+from reports.standing import STOPS, as_enforced, standing, stops
 from reports.statement import result, statement
 from reports.wording import visible
 
@@ -177,6 +178,26 @@ def test_a_result_passes_only_where_everything_passed(record, verdict, make_verd
     assert result(make_verdict(record, enforced=False)) == "FAILED"
     for outcome in ("fail", "inconclusive", "error"):
         assert result(clean.model_copy(update={"outcome": outcome})) == "FAILED"
+
+
+@pytest.mark.parametrize("enforced", [True, False])
+@pytest.mark.parametrize("on_inconclusive", ["block", "warn"])
+def test_the_statement_and_the_outputs_for_pipelines_have_one_notion_of_what_stops(
+    record, provenance, make_verdict, enforced, on_inconclusive
+):
+    verdict = make_verdict(record, enforced=enforced)
+    defaults = verdict.policy.defaults.model_copy(update={"on_inconclusive": on_inconclusive})
+    verdict = verdict.model_copy(update={"policy": verdict.policy.model_copy(update={"defaults": defaults})})
+    undecided = tuple(r for r in verdict.rulings if r.outcome not in ("fail", "error"))
+    for one in (verdict, verdict.model_copy(update={"outcome": "inconclusive", "rulings": undecided})):
+        predicate = json.loads(statement(record, one, provenance))["predicate"]
+        as_if = as_enforced(one)
+        where = {r.check.name: standing(r, as_if) for r in one.rulings}
+        assert predicate["failedTests"] == [name for name, at in where.items() if at in STOPS]
+        assert predicate["passedTests"] == [name for name, at in where.items() if at == "passed"]
+        assert predicate["warnedTests"] == [name for name, at in where.items() if at in ("told", "excused")]
+        assert (predicate["result"] == "FAILED") == stops(as_if)
+        assert stops(one) == (stops(as_if) and enforced), "reporting only changes the exit code and no outcome"
 
 
 def test_further_subjects_are_named_beside_the_others(record, verdict, provenance):

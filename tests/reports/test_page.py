@@ -166,7 +166,7 @@ def test_a_check_tells_everything_in_its_place(page: str) -> None:
         "Equal opportunity difference for feature gender is at most 0.100.", "0.143", "95 % interval 0.101 to 0.189", 'class="strip"',
         "wilson (alpha=0.050)", "2000 rows, denominator 812, smallest group 212", "60 clusters", "Model risk standard 4.2",
         "Ruling", "whole interval lies beyond", "Largest difference in recall", "Hardt et al. 2016", "plumbline-audit 0.1.0",
-        "What would make it wrong", "plumbline run PLAN --only groups",
+        "What would make it wrong", "plumbline reproduce RUN --plan PLAN --check equal-opportunity",
     ]  # fmt: skip
     places = [check.index(piece) for piece in order]
     assert places == sorted(places)

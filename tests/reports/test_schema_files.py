@@ -6,6 +6,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
+from reports.manifests import DataManifest, EnvironmentLock, ModelManifest, SplitCounts
 from reports.record import AuditRecord, Verdict
 from reports.schema_files import FOLDER, MODELS, write_schemas
 
@@ -25,3 +26,30 @@ def test_examples_agree_with_the_schemas(record: AuditRecord, verdict: Verdict) 
         body["surprise"] = 1
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate(body, schema)
+
+
+def test_the_lists_of_a_bundle_agree_with_their_schemas(record: AuditRecord) -> None:
+    manifests = {
+        "model": ModelManifest(
+            name="m", digest="1" * 64, files={"config.json": "2" * 64}, deciding=("config.json",), tree="3" * 64
+        ),
+        "data": DataManifest(
+            card=record.data,
+            source={"source": "a.csv", "rows_available": 9},
+            splits=(SplitCounts(split="audit", digest=None, rows=9, labels={"y": 9}),),
+        ),
+        "environment": EnvironmentLock(
+            versions={"numpy": "2.4.0"}, packages={"numpy": "2.4.0"}, hardware={"cores": 2}, determinism={"TF32": False}
+        ),
+    }
+    for name, manifest in manifests.items():
+        schema = json.loads((FOLDER / f"{name}.json").read_text())
+        jsonschema.Draft202012Validator.check_schema(schema)
+        body = json.loads(manifest.to_json())
+        jsonschema.validate(body, schema)
+        assert schema["$id"] == body["schema"]
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(body | {"surprise": 1}, schema)
+        if name == "model":
+            with pytest.raises(jsonschema.ValidationError):
+                jsonschema.validate(body | {"tree": "short"}, schema)
