@@ -16,7 +16,7 @@ from probes.evidence import (
     message,
 )
 from reports.record import AuditRecord, Comparison, Finding, Outcome, Rule, Ruling, Verdict, Waiver
-from reports.wording import check_slug, claim, demand, interval_words, level_words, measure_words, slice_words, slug
+from reports.wording import check_slug, claim, demand, interval_words, level_words, measure_said, slice_said, slug
 
 _URGENCY: dict[Outcome, int] = {"fail": 0, "error": 1, "inconclusive": 2, "waived": 3, "pass": 4}
 
@@ -32,7 +32,7 @@ class CheckView:
     ruling: Ruling
     claim: Message
     measure: Message
-    where: str
+    where: Message | None
     demand: Message
     interval: Message | None
     unit: str
@@ -50,6 +50,13 @@ class CheckView:
         return self.ruling.outcome
 
     @property
+    def named(self) -> Message:
+        """The measure and what it is of."""
+        if self.where is None:
+            return self.measure
+        return message("{measure}, {where}", measure=self.measure, where=self.where)
+
+    @property
     def advisory(self) -> bool:
         return self.ruling.check.rule.severity == "advisory"
 
@@ -63,15 +70,17 @@ class CheckView:
         return self.ruling.comparison
 
     @property
-    def library(self) -> str:
+    def library(self) -> Message | None:
         """The distribution that measured it, with its version and what it requires."""
-        return library(self.info) if self.info else ""
+        return library(self.info) if self.info else None
 
 
-def library(info: ProbeInfo) -> str:
+def library(info: ProbeInfo) -> Message:
     """``plumbline-audit 0.1.0 (with captum)``."""
-    inside = f" (with {', '.join(info.requires)})" if info.requires else ""
-    return f"{info.distribution} {info.version}".strip() + inside
+    name = f"{info.distribution} {info.version}".strip()
+    if info.requires:
+        return message("{name} (with {others})", name=name, others=", ".join(info.requires))
+    return message("{name}", name=name)
 
 
 def probe_anchor(instance: str) -> str:
@@ -100,7 +109,7 @@ def _view(record: AuditRecord, verdict: Verdict, ruling: Ruling, unit: str, take
         ruling=ruling,
         claim=claim(ruling),
         measure=_measure(ruling),
-        where=slice_words(ruling.check.slice),
+        where=slice_said(ruling.check.slice),
         demand=demand(ruling),
         interval=interval_words(ruling.interval) if ruling.interval else None,
         unit=unit or (definition.unit if definition else ""),
@@ -143,8 +152,8 @@ def _units(record: AuditRecord) -> dict[tuple[str, str, Slice], str]:
 def _measure(ruling: Ruling) -> Message:
     rule = ruling.check.rule
     if rule.max_drop is not None:
-        return message("Drop in {measure}", measure=measure_words(rule.measure_name, first="keep"))
-    return message("{measure}", measure=measure_words(rule.measure_name))
+        return message("Drop in {measure}", measure=measure_said(rule.measure_name, first="keep"))
+    return measure_said(rule.measure_name)
 
 
 def _decided(ruling: Ruling) -> Message:
@@ -152,8 +161,10 @@ def _decided(ruling: Ruling) -> Message:
     if ruling.decision == "exact" or (ruling.value is not None and ruling.interval is None):
         return message("On the exact figure.")
     if ruling.decision == "point":
-        text = "On the point value, as the policy asks; its uncertainty was not used. No figure on fewer than {n} rows."
-        return message(text, n=ruling.min_n)
+        return message(
+            "On the point value, as the policy asks; its uncertainty was not used. No figure on fewer than {n} rows.",
+            n=ruling.min_n,
+        )
     return message("On the whole {level} interval. No figure on fewer than {n} rows.", level=level, n=ruling.min_n)
 
 

@@ -24,7 +24,7 @@ from reports.checks import CheckView
 from reports.differences import differences
 from reports.errors import RecordError
 from reports.instances import ProbeView
-from reports.language import catalogue, say
+from reports.language import catalogue, in_language, say, unit_said
 from reports.record import AuditRecord, Verdict
 from reports.sections import Report, report
 from reports.showing import PLAIN, Showing
@@ -99,7 +99,7 @@ def _page(view: Report, record: AuditRecord, showing: Showing, room: Room) -> st
         css_hash=b64encode(hashlib.sha256(css.encode()).digest()).decode(),
         checks=checks,
         checks_left_out=left,
-        shown=_evidence(env, view, room, shared),
+        shown=_evidence(env, view, room, language, shared),
         include_text=record.data.include_text,
         room=room,
     )
@@ -114,9 +114,7 @@ def _checks(env: Environment, views: tuple[CheckView, ...], room: Room, language
         if check.ruling.value is not None:
             i = check.ruling.interval
             ends = (i.low if i else check.ruling.value, check.ruling.value, i.high if i else check.ruling.value)
-            strip = charts.strip(
-                ends, check.ruling.limit, check.upper, f"{say(check.measure, language)} {check.where}".strip()
-            )
+            strip = charts.strip(ends, check.ruling.limit, check.upper, say(check.named, language))
         markup = Markup(template.render(check=check, strip=strip))  # noqa: S704  rendered with autoescape
         spent += len(markup)
         if spent > room.check_bytes:
@@ -125,13 +123,13 @@ def _checks(env: Environment, views: tuple[CheckView, ...], room: Room, language
     return out, len(views) - len(out)
 
 
-def _evidence(env: Environment, view: Report, room: Room, shared: Mapping[str, Any]) -> dict[str, Shown]:
+def _evidence(env: Environment, view: Report, room: Room, language: str, shared: Mapping[str, Any]) -> dict[str, Shown]:
     """Each probe's evidence, by anchor, as far as the room reaches."""
     spent, out = 0, {}
     for probe in (p for family in view.families for p in family.probes):
         markups = []
         for evidence in probe.evidence:
-            markup = _one(env, evidence, probe, room, shared)
+            markup = _one(env, in_language(evidence, language), probe, room, shared)
             if spent + len(markup) <= room.evidence_bytes:
                 markups.append(markup)
                 spent += len(markup)
@@ -165,8 +163,9 @@ def _environment(language: str) -> Environment:
     env.install_gettext_translations(catalogue(language), newstyle=True)  # type: ignore[attr-defined]
     env.filters["say"] = partial(say, language=language)
     env.filters["figure"] = charts.figure
-    env.filters["ends"] = wording.ends
-    env.filters["measure"] = wording.measure_words
+    env.filters["ends"] = lambda interval: say(wording.ends(interval), language)
+    env.filters["measure"] = lambda name: say(wording.measure_said(name), language)
+    env.filters["unit"] = partial(unit_said, language=language)
     env.filters["signed"] = wording.signed
     env.filters["words"] = lambda text: len(text.split())
     env.globals.update(
@@ -178,7 +177,7 @@ def _environment(language: str) -> Environment:
         thinned=charts.thinned,
         most_drawn=charts.MOST_ROWS,
         outcome_words=wording.OUTCOME_WORDS,
-        slice_words=wording.slice_words,
+        slice_said=wording.slice_said,
         slice_name=slice_name,
         differences=differences,
         numeric_columns=_numeric_columns,

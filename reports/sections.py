@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import date
 
 from probes.evidence import Interval, MeasureDefinition, Message, message
 from reports.checks import CheckView, check_views
@@ -69,7 +70,7 @@ class Report:
 
     name: str
     plumbline: str
-    decided_on: str
+    decided_on: date
     decision: Decision
     checks: tuple[CheckView, ...]
     scope: Scope
@@ -91,7 +92,7 @@ def report(record: AuditRecord, verdict: Verdict) -> Report:
     return Report(
         name=record.name,
         plumbline=record.plumbline,
-        decided_on=verdict.decided_on.isoformat(),
+        decided_on=verdict.decided_on,
         decision=decision(record, verdict, checks),
         checks=checks,
         scope=_scope(record, verdict),
@@ -173,10 +174,12 @@ def _methods(record: AuditRecord, verdict: Verdict, probes: tuple[ProbeView, ...
     if verdict.policy:
         d = verdict.policy.defaults
         blocks = message("blocks") if d.on_inconclusive == "block" else message("warns")
-        text = (
-            "Defaults of the policy: level {level}, decision on {decision}, at least {n} rows; inconclusive {blocks}."
-        )
-        rules.append(message(text, level=level_words(d.level), decision=d.decision, n=d.min_n, blocks=str(blocks)))
+        rules.append(
+            message(
+                "Defaults of the policy: level {level}, decision on {decision}, at least {n} rows; inconclusive {blocks}.",
+                level=level_words(d.level), decision=d.decision, n=d.min_n, blocks=blocks,
+            )
+        )  # fmt: skip
     intervals = [m.interval for p in probes for m in p.measurements if m.kind == "measurement"]
     intervals += [r.interval for r in verdict.rulings]
     return Methods(rules=tuple(rules), intervals=_method_names(intervals), limits=_limits(probes))
