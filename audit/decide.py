@@ -29,6 +29,9 @@ from reports.record import (
 
 PASS, FAIL, INCONCLUSIVE, BROKEN = 0, 10, 11, 12
 
+_BROKE = message("{instance} stopped with an error, so {measure} is unknown: {why}")
+_NOT_HERE = message("{instance} could not run here, so {measure} is unknown: {why}")
+
 Comparisons = Sequence[Comparison | NoComparison]
 
 
@@ -126,17 +129,9 @@ class _Hearing:
                 "{instance} did not run, so {measure} is unknown.", instance=rule.instance, measure=rule.measure
             )
         if finding.status != "measured":
-            text = (
-                "{instance} stopped with an error, so {measure} is unknown: {why}"
-                if finding.status == "errored"
-                else "{instance} could not run here, so {measure} is unknown: {why}"
-            )
-            return message(
-                text,
-                instance=rule.instance,
-                measure=rule.measure,
-                why=finding.reason or message("no reason is recorded"),
-            )
+            said = _BROKE if finding.status == "errored" else _NOT_HERE
+            why = finding.reason or message("no reason is recorded")
+            return said.put(instance=rule.instance, measure=rule.measure, why=why)
         restated = self.levels.get(level)
         again = restated.finding(rule.instance) if restated else None
         if again is None or again.status != "measured":

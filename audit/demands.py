@@ -182,7 +182,8 @@ def embedded_baselines(bundle: Bundle, policy: Policy | None) -> dict[str, Run]:
         folder = f"{BASELINES}/{name}"
         if not (bundle.folder / folder / RESULTS).is_file():
             continue
-        record = AuditRecord.model_validate_json(bundle.read_bytes(f"{folder}/{RESULTS}"))
+        path = f"{folder}/{RESULTS}"
+        record = parse(bundle.read_bytes(path), AuditRecord, where=str(bundle.folder / path))
 
         def rows_of(ref: RowsRef, folder: str = folder) -> pa.Table:
             return bundle.rows(ref.model_copy(update={"path": f"{folder}/{ref.path}"}))

@@ -56,6 +56,7 @@ def read_document(
     """
     source, problems = scan(path, error=error)
     if not isinstance(source.value, dict):
+        refuse(path, problems, error)
         raise error(f"found {show(source.value)}", expected="a mapping (key: value)", where=source.where())
     refuse(path, _wrong_schema(source, model), error)
     problems += _repeated(source, unique or {})

@@ -18,7 +18,16 @@ from fine_tune.errors import PlumblineError
 
 INTERRUPTED = 130
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
-_REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR, errno.EISDIR}
+_REFUSED = {
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.EEXIST,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.ENAMETOOLONG,
+    errno.ELOOP,
+}
 
 
 class Commands(TyperGroup):
@@ -32,7 +41,7 @@ class Commands(TyperGroup):
             raise typer.Exit(INTERRUPTED) from None
         except PlumblineError as error:
             _debug()
-            typer.echo(f"error: {error}", err=True)
+            typer.echo(f"error: {_shown(str(error))}", err=True)
             raise typer.Exit(error.exit_code) from None
         except Exception as error:
             # Exits and wrong usage are the framework's own, which shows them; so is a reader that closed the pipe.
@@ -47,6 +56,13 @@ class Commands(TyperGroup):
                 raise typer.Exit(2 if number in _REFUSED else 1) from None
             typer.echo(_crash(error), err=True)
             raise typer.Exit(1) from None
+
+
+def _shown(text: str) -> str:
+    """What an error says, which quotes foreign files, without anything that could steer a terminal."""
+    from audit.tables import printable
+
+    return "\n".join(printable(line) for line in text.split("\n"))
 
 
 def _debug() -> None:

@@ -97,13 +97,14 @@ def _rows(terms: Terms, definition: MeasureDefinition | None, margin: float) -> 
         return None, message("{value} is no share: choose a smaller --margin", value=value)
     crit = float(critical(tail_of(terms.level)))
     if definition.smooth:
-        bound, text = _share_bound(terms, value, crit), "of the figure's own denominator (Wilson)"
+        bound, said = _share_bound(terms, value, crit), message("of the figure's own denominator (Wilson)")
     elif terms.sign > 0 and definition.name.endswith("_difference"):
-        bound, text = _gap_bound(value, crit), "in each of two groups whose shares lie around one half (Newcombe)"
+        bound = _gap_bound(value, crit)
+        said = message("in each of two groups whose shares lie around one half (Newcombe)")
     else:
         return None, message("not known before measuring")
     rows = _smallest(lambda n: terms.sign * bound(n) <= terms.sign * terms.limit, terms.min_n)
-    return rows, message(text) if rows is not None else message("no practical number of rows")
+    return rows, said if rows is not None else message("no practical number of rows")
 
 
 def _share_bound(terms: Terms, share: float, crit: float) -> Callable[[int], float]:

@@ -9,6 +9,7 @@ import difflib
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Protocol
 
 from pydantic import BaseModel, ValidationError
@@ -55,6 +56,8 @@ _EXPECTED = {
     "string_too_short": "text that is not empty",
     "none_required": "nothing",
 }
+# Explaining takes a look at every pair of places, and nobody reads on.
+MOST_EXPLAINED = 300
 _SHAPES = {"string_type", "tuple_type", "list_type", "dict_type", "model_type", "none_required"}
 
 
@@ -113,7 +116,7 @@ class Lined(Protocol):
 
 
 def explain(error: ValidationError, model: type[BaseModel], source: Lined, known: Collection[Loc]) -> list[Problem]:
-    """One problem for every place of the file that did not validate, in no particular order.
+    """One problem for every place of the file that did not validate, in no particular order; of thousands, the first few hundred.
 
     Args:
         error: from validating the source's value as ``model``.
@@ -122,9 +125,9 @@ def explain(error: ValidationError, model: type[BaseModel], source: Lined, known
         known: places whose problems are told already; what follows from them is left out.
     """
     value, lines = source.value, source.lines
-    details = error.errors(include_url=False)
+    details = error.errors(include_url=False)[:MOST_EXPLAINED]
     places = [place_of(d.get("ctx", {}).get("place", d["loc"]), lines) for d in details]
-    schema = model.model_json_schema(by_alias=True)
+    schema = _schema(model)
     out: dict[tuple[Loc, str], list[Problem]] = {}
     for detail, place in zip(details, places, strict=True):
         deeper = any(len(p) > len(place) and p[: len(place)] == place for p in places)
@@ -135,6 +138,11 @@ def explain(error: ValidationError, model: type[BaseModel], source: Lined, known
         problem = _problem(detail, place, _at(value, place), schema, lines[place])
         out.setdefault((place, problem.seen), []).append(problem)
     return [_merged(group) for group in out.values()]
+
+
+@cache
+def _schema(model: type[BaseModel]) -> dict[str, Any]:
+    return model.model_json_schema(by_alias=True)
 
 
 def _related(a: Loc, b: Loc) -> bool:

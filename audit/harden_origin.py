@@ -121,10 +121,15 @@ def twin_recipe(loaded: LoadedPlan, training: dict[str, Any], added: Added) -> R
     recipe = Recipe.of(training["recipe"])
     planned = loaded.plan.subject.recipe
     base = recipe.base if planned is None else model_place(planned.base, loaded.base_dir)
-    opened = Checkpoint.open(base, trust_remote_code=recipe.trust_remote_code, architecture=True)
+    # The record may come from anywhere: only the plan gives leave to run code.
+    allowed = loaded.plan.subject.trust_remote_code if planned is None else planned.trust_remote_code
+    trusted = recipe.trust_remote_code and allowed
+    opened = Checkpoint.open(base, trust_remote_code=trusted, architecture=True)
     if opened.digest != training["base_digest"]:
         raise _foreign(loaded, f"base model {base}", training["base_digest"], opened.digest)
-    return recipe.model_copy(update={"base": base, "augmented_by": added.data.digest, "canaries": 0})
+    return recipe.model_copy(
+        update={"base": base, "augmented_by": added.data.digest, "canaries": 0, "trust_remote_code": trusted}
+    )
 
 
 def original_model(loaded: LoadedPlan, workshop: Workshop, record: AuditRecord) -> Checkpoint:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from audit.errors import PlanError
+from fine_tune.untrusted import MOST_RECORD, read_file
 from probes.evidence import Message, message
 from reports.lock import Lock, LockCheck, LockedProbe
 from reports.manifests import policy_digest
@@ -80,7 +81,7 @@ def read_lock(path: Path) -> Lock:
     """
     if not path.is_file():
         raise PlanError(f"there is no file {path}", expected="a lock that `plumbline lock PLAN --out FILE` wrote")
-    return parse(path.read_bytes(), Lock, where=str(path))
+    return parse(read_file(path, MOST_RECORD, error=PlanError), Lock, where=str(path))
 
 
 def check_lock(lock: Lock, record: AuditRecord, policy: Policy | None) -> LockCheck:

@@ -17,7 +17,7 @@ from audit.budget import Budget
 from audit.documents import Document, read_document
 from audit.errors import PlanError
 from audit.faults import Loc, Problem, closest, contradiction
-from audit.yaml_files import refuse
+from audit.yaml_files import MOST_TOLD, refuse
 from fine_tune.data import DataSpec
 from fine_tune.recipe import Recipe
 from probes.errors import ProbeError
@@ -292,6 +292,8 @@ def create_probes(specs: Mapping[str, ProbeSpec], document: Document[Plan] | Non
             if place[-1] == "probe":
                 fix = closest(spec.probe, list(discover())) or fix
             problems.append(Problem(line, f"probe instance {instance}: {error.seen}", error.expected, fix))
+            if len(problems) > MOST_TOLD:
+                break
     refuse(document.path if document else Path("plan"), problems, PlanError)
     return out
 

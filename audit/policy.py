@@ -11,7 +11,7 @@ from pathlib import Path
 from audit.documents import Document, read_document
 from audit.errors import PolicyError, UnknownMeasure
 from audit.faults import Problem, closest
-from audit.yaml_files import refuse
+from audit.yaml_files import MOST_TOLD, refuse
 from reports.origin import Origin
 from reports.record import PlannedProbe, Policy, Rule
 
@@ -54,6 +54,8 @@ def check_measures(policy: Policy, planned: Sequence[PlannedProbe], document: Do
         problem = _unknown(rule, planned, line)
         if problem:
             problems.append(problem)
+        if len(problems) > MOST_TOLD:
+            break
     refuse(document.path if document else Path(f"policy {policy.name}"), problems, UnknownMeasure)
 
 

@@ -42,8 +42,9 @@ class Terms:
     @property
     def demand(self) -> Message:
         """The limit in words."""
-        text = "at least {limit}" if self.rule.min is not None else "at most {limit}"
-        return message(text, limit=self.limit)
+        if self.rule.min is not None:
+            return message("at least {limit}", limit=self.limit)
+        return message("at most {limit}", limit=self.limit)
 
     def ruling(self, slice_: Slice, outcome: Outcome, reason: Message) -> Ruling:
         """A ruling without a figure."""
@@ -56,6 +57,35 @@ class Terms:
             decision=self.decision,
             min_n=self.min_n,
         )
+
+
+_EXACTLY = message("{figure} is {value}, exactly; the policy allows {demand}.")
+_TOO_THIN = message(
+    "{figure} is {value} [{low}, {high}]; the policy allows {demand}. It rests on {rests_on} rows, and the policy rules on no"
+    " fewer than {min_n}."
+)
+_ON_THE_POINT = message(
+    "{figure} is {value} [{low}, {high}]; the policy allows {demand}. Decided on the point value, as the policy says; the"
+    " interval was not used."
+)
+_NO_VARIATION = message(
+    "{figure} is {value} [{low}, {high}]; the policy allows {demand}. The rows show no variation, so the interval cannot be"
+    " trusted."
+)
+_WITHIN = message(
+    "{figure} is {value} [{low}, {high}]; the policy allows {demand}, and the whole interval lies within."
+)
+_BEYOND = message(
+    "{figure} is {value} [{low}, {high}]; the policy allows {demand}, and the whole interval lies beyond."
+)
+_UNDECIDED = message(
+    "{figure} is {value} [{low}, {high}]; the policy allows {demand}, which lies inside the interval. No practical sample"
+    " would decide it."
+)
+_UNDECIDED_YET = message(
+    "{figure} is {value} [{low}, {high}]; the policy allows {demand}, which lies inside the interval. About {needed} rows"
+    " would decide it."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,34 +116,27 @@ def weigh(terms: Terms, figure: Figure) -> Ruling:
     sign, limit = terms.sign, terms.limit
     within = sign * figure.value <= sign * limit
     if figure.interval is None:
-        text = "{figure} is {value}, exactly; the policy allows {demand}."
-        return _ruling(terms, figure, "pass" if within else "fail", text)
+        return _ruling(terms, figure, "pass" if within else "fail", _EXACTLY)
     if terms.decision == "exact":
         raise PolicyError(
             f"rule {terms.rule.id} wants an exact decision, and {terms.rule.measure} is a sampled figure",
             expected="decision: exact only for figures without sampling, such as a privacy ledger's",
             fix="use decision: interval",
         )
-    span = "{figure} is {value} [{low}, {high}]; the policy allows {demand}"
     if figure.rests_on < terms.min_n:
-        text = span + ". It rests on {rests_on} rows, and the policy rules on no fewer than {min_n}."
-        return _ruling(terms, figure, "inconclusive", text, _needed(terms, figure))
+        return _ruling(terms, figure, "inconclusive", _TOO_THIN, _needed(terms, figure))
     if terms.decision == "point":
-        text = span + ". Decided on the point value, as the policy says; the interval was not used."
-        return _ruling(terms, figure, "pass" if within else "fail", text)
+        return _ruling(terms, figure, "pass" if within else "fail", _ON_THE_POINT)
     if figure.interval.degenerate:
-        text = span + ". The rows show no variation, so the interval cannot be trusted."
-        return _ruling(terms, figure, "inconclusive", text)
+        return _ruling(terms, figure, "inconclusive", _NO_VARIATION)
     low, high = _ends(figure.interval)
     near, far = (low, high) if sign > 0 else (high, low)
     if sign * far <= sign * limit:
-        return _ruling(terms, figure, "pass", span + ", and the whole interval lies within.")
+        return _ruling(terms, figure, "pass", _WITHIN)
     if sign * near > sign * limit:
-        return _ruling(terms, figure, "fail", span + ", and the whole interval lies beyond.")
+        return _ruling(terms, figure, "fail", _BEYOND)
     needed = _needed(terms, figure)
-    text = span + ", which lies inside the interval."
-    text += " No practical sample would decide it." if needed is None else " About {needed} rows would decide it."
-    return _ruling(terms, figure, "inconclusive", text, needed)
+    return _ruling(terms, figure, "inconclusive", _UNDECIDED if needed is None else _UNDECIDED_YET, needed)
 
 
 def figure_name(rule: Rule, slice_: Slice) -> Message:
@@ -131,9 +154,13 @@ def _needed(terms: Terms, figure: Figure) -> int | None:
     low, high = _ends(figure.interval)
     distance = abs(figure.value - terms.limit)
     half = high - figure.value if figure.value <= terms.limit else figure.value - low
-    if not math.isfinite(half) or half**2 > NO_PRACTICAL_SAMPLE * distance**2 or distance == 0:
+    try:
+        if not math.isfinite(half) or half**2 > NO_PRACTICAL_SAMPLE * distance**2 or distance == 0:
+            return None
+        rows = max(n * (half / distance) ** 2, n * terms.min_n / rests_on)
+    except OverflowError:
+        # A limit or a min_n beyond all measure, whose square or product no float holds: no sample reaches it.
         return None
-    rows = max(n * (half / distance) ** 2, n * terms.min_n / rests_on)
     return math.ceil(rows) if rows <= NO_PRACTICAL_SAMPLE * n else None
 
 
@@ -147,7 +174,7 @@ def _shown(end: float | None) -> Scalar | Message:
     return message("unbounded") if end is None else end
 
 
-def _ruling(terms: Terms, figure: Figure, outcome: Outcome, text: str, needed: int | None = None) -> Ruling:
+def _ruling(terms: Terms, figure: Figure, outcome: Outcome, said: Message, needed: int | None = None) -> Ruling:
     rule = terms.rule
     name = figure_name(rule, figure.slice)
     if figure.comparison is not None:
@@ -155,11 +182,11 @@ def _ruling(terms: Terms, figure: Figure, outcome: Outcome, text: str, needed: i
     facts: dict[str, Scalar | Message] = {"figure": name, "value": figure.value, "demand": terms.demand}
     if figure.interval is not None:
         facts |= {"low": _shown(figure.interval.low), "high": _shown(figure.interval.high)}
-    if "{rests_on}" in text:
+    if said is _TOO_THIN:
         facts |= {"rests_on": figure.rests_on, "min_n": terms.min_n}
-    if "{needed}" in text and needed is not None:
+    if said is _UNDECIDED_YET and needed is not None:
         facts["needed"] = needed
-    return terms.ruling(figure.slice, outcome, message(text, **facts)).model_copy(
+    return terms.ruling(figure.slice, outcome, said.put(**facts)).model_copy(
         update={
             "value": figure.value,
             "interval": figure.interval,

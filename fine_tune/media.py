@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fine_tune.errors import DataError
+from fine_tune.untrusted import MOST_INPUT, place, read_file
 
 
 def read_files(names: Sequence[Any], folder: Path, where: str) -> list[bytes | None]:
@@ -24,7 +25,10 @@ def read_files(names: Sequence[Any], folder: Path, where: str) -> list[bytes | N
         if name is None:
             out.append(None)
             continue
-        path = (home / str(name)).resolve()
+        try:
+            path = place(home, str(name), error=DataError).resolve()
+        except (OSError, RuntimeError):
+            raise DataError(f"row {i} names a link in a circle: {name!r}", expected="a file", where=where) from None
         if not path.is_relative_to(home):
             raise DataError(
                 f"row {i} names the file {name!r}, which lies outside the folder of the table",
@@ -34,10 +38,7 @@ def read_files(names: Sequence[Any], folder: Path, where: str) -> list[bytes | N
             )
         if not path.is_file():
             raise DataError(f"row {i} names no file: {name!r}", expected="a file", fix=nearby(path), where=where)
-        try:
-            out.append(path.read_bytes())
-        except OSError as error:
-            raise DataError(f"{name!r} of row {i} cannot be read: {error.strerror or error}", where=where) from None
+        out.append(read_file(path, MOST_INPUT, error=DataError))
     return out
 
 

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fine_tune.errors import DataError
+from fine_tune.untrusted import parse_json
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -68,14 +69,25 @@ class PredictionsMeta:
             raise DataError(
                 "the table carries no description of its predictions", expected="schema metadata 'plumbline'"
             )
-        body = json.loads(raw)
-        return cls(
-            task=body["task"],
-            classes=tuple(body["classes"]),
-            threshold=body["threshold"],
-            positive=body["positive"],
-            truncated=body.get("truncated"),
-        )
+        body = parse_json(raw, "schema metadata 'plumbline'", error=DataError)
+        try:
+            found = cls(
+                task=body["task"],
+                classes=tuple(body["classes"]),
+                threshold=body["threshold"],
+                positive=body["positive"],
+                truncated=body.get("truncated"),
+            )
+        except (KeyError, TypeError, AttributeError):
+            found = None
+        if found is None or not all(isinstance(name, str) for name in (found.task, *found.classes)):
+            raise DataError(
+                "the description of the predictions is not what Plumbline writes",
+                expected="task, classes, threshold, positive and truncated",
+                fix="take the table from its source again",
+                where="schema metadata 'plumbline'",
+            )
+        return found
 
 
 def feature_names(table: pa.Table) -> tuple[str, ...]:

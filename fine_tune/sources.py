@@ -7,12 +7,15 @@ from __future__ import annotations
 import csv
 import difflib
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fine_tune.errors import DataError
 from fine_tune.media import embedded, nearby
+from fine_tune.saved_folders import refuse_outside
+from fine_tune.untrusted import MOST_TABLE, check_size, parse_json, read_file, read_parquet
 
 if TYPE_CHECKING:
     import datasets
@@ -23,6 +26,7 @@ Columns = dict[str, Sequence[Any]]
 SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet")
 HUB = "hub:"
 _PIECE = 1 << 16
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
 
 
 def read_path(path: Path, *, split: str | None = None, keep_codes: Iterable[str] = ()) -> Columns:
@@ -40,6 +44,7 @@ def read_path(path: Path, *, split: str | None = None, keep_codes: Iterable[str]
         return dataset_columns(_from_disk(path, split), where=str(path), keep_codes=keep_codes)
     if not path.exists():
         raise DataError(f"no data at {path}", expected="a file or folder that exists", fix=nearby(path))
+    check_size(path, MOST_TABLE, error=DataError)
     suffix = path.suffix.lower()
     readers = {
         ".csv": lambda: _delimited(path, ","),
@@ -82,7 +87,7 @@ def read_lines(files: Mapping[str, Path]) -> Columns:
         if not path.is_file():
             raise DataError(f"no file for column {name!r}", expected="a text file", fix=nearby(path), where=str(path))
         try:
-            lines = path.read_bytes().decode("utf-8").split("\n")
+            lines = read_file(path, MOST_TABLE, error=DataError).decode("utf-8").split("\n")
         except UnicodeDecodeError as error:
             raise DataError(f"byte {error.start} is no UTF-8", expected="UTF-8 text", where=str(path)) from None
         if lines[-1] == "":
@@ -107,12 +112,18 @@ def read_hub(source: str, *, config: str | None, split: str | None, keep_codes: 
     """
     import datasets
 
-    parts = source.removeprefix(HUB).strip("/").split("/")
-    if not 1 <= len(parts) <= 3 or not all(parts):
+    parts = source.removeprefix(HUB).rstrip("/").split("/")
+    if not 1 <= len(parts) <= 3 or not all(map(_HUB_NAME.fullmatch, parts)):
         raise DataError(f"{source!r} names no hub dataset", expected="hub:org/name or hub:org/name/config")
     name = "/".join(parts[:2])
     if len(parts) == 3:
         config = parts[2]
+    if Path(name).exists():
+        raise DataError(
+            f"{source} names a hub dataset, and {name} is a folder here, which would be read instead",
+            expected="one or the other",
+            fix=f"name the folder or its file by its path, or run where there is no {name}",
+        )
     try:
         loaded = datasets.load_dataset(name, config)
     except Exception as error:
@@ -193,10 +204,8 @@ def _delimited(path: Path, delimiter: str) -> Columns:
 
 
 def _json(path: Path) -> Columns:
-    try:
-        body = json.loads(path.read_text(encoding="utf-8-sig") or "[]")
-    except json.JSONDecodeError as error:
-        raise DataError(f"line {error.lineno}: {error.msg}", expected="valid JSON", where=str(path)) from None
+    content = read_file(path, MOST_TABLE, error=DataError)
+    body = parse_json(content, str(path), error=DataError, strict=False) if content.strip() else []
     if isinstance(body, dict) and isinstance(body.get("data"), list):
         body = body["data"]
     if isinstance(body, dict) and body and all(isinstance(v, list) for v in body.values()):
@@ -219,8 +228,9 @@ def _json_lines(path: Path) -> Columns:
             continue
         try:
             record = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise DataError(f"line {number}: {error.msg}", expected="one JSON object a line", where=str(path)) from None
+        except (ValueError, RecursionError) as error:
+            seen = error.msg if isinstance(error, json.JSONDecodeError) else str(error) or "nested too deeply"
+            raise DataError(f"line {number}: {seen}", expected="one JSON object a line", where=str(path)) from None
         if not isinstance(record, dict):
             raise DataError(f"line {number} is no object", expected="one JSON object a line", where=str(path))
         records.append(record)
@@ -234,16 +244,8 @@ def _from_records(records: list[dict[str, Any]]) -> Columns:
 
 def _parquet(path: Path) -> Columns:
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    try:
-        table = pq.ParquetFile(path).read()
-    except pa.ArrowException as error:
-        raise DataError(
-            f"the file cannot be read: {first_line(error)}",
-            expected="a whole parquet file",
-            where=str(path),
-        ) from None
+    table = read_parquet(path, str(path), error=DataError)
     out: Columns = {}
     for name in table.column_names:
         values, kind = _values(table.column(name)), table.schema.field(name).type
@@ -274,6 +276,7 @@ def _values(column: pa.ChunkedArray) -> Sequence[Any]:
 def _from_disk(path: Path, split: str | None) -> datasets.Dataset:
     import datasets
 
+    refuse_outside(path)
     try:
         loaded = datasets.load_from_disk(str(path))
     except Exception as error:

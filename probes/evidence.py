@@ -45,6 +45,10 @@ class Message(Plain):
     text: str
     params: dict[str, Scalar | Message] = Field(default_factory=dict)
 
+    def put(self, **params: Scalar | Message) -> Message:
+        """The same sentence with these values: for a sentence that stands in one place and is said in another."""
+        return Message(text=self.text, params=params)
+
     def fill(self, translate: Callable[[str], str] = str) -> str:
         """The sentence in English, or in the language that ``translate`` turns templates into."""
 
@@ -243,8 +247,12 @@ class Table(Plain):
         return self
 
 
+# A name from the data is text; a name that we give is a message, so that it can be said in every language.
+Label = str | Message
+
+
 class Bar(Plain):
-    label: str
+    label: Label
     value: float
     n: int | None = None
 
@@ -261,7 +269,7 @@ class Bars(Plain):
 class IntervalPoint(Plain):
     """One estimate of an interval plot; ``value`` None means undefined, and ``note`` says why."""
 
-    label: str
+    label: Label
     value: float | None
     low: float | None = None
     high: float | None = None
@@ -289,7 +297,7 @@ class CurvePoint(Plain):
 
 
 class Series(Plain):
-    label: str
+    label: Label
     points: tuple[CurvePoint, ...]
 
 
@@ -361,7 +369,7 @@ class Tile(Plain):
     """One small image: PNG bytes in base64. ``method`` as in `WeightedText`, where weights are laid over it."""
 
     png_base64: str = Field(pattern=r"^[A-Za-z0-9+/]*={0,2}$")
-    label: str
+    label: Label
     note: Message | None = None
     method: str = ""
 

@@ -19,6 +19,7 @@ from fine_tune.predictions import GROUP, METADATA_KEY, MISSING, SCORE, Predictio
 from fine_tune.roles import as_texts, canonical
 from fine_tune.rows import decide, single_unit_rows
 from fine_tune.sources import Columns, read_path, take
+from fine_tune.untrusted import place
 from probes.checkpoint_subject import data_needs, subject_digest
 from probes.errors import Unavailable
 from probes.evidence import Need
@@ -137,7 +138,7 @@ class PredictionsSubject:
         Raises:
             DataError: the file cannot be read, or as the class.
         """
-        path = base_dir / Path(spec.source).expanduser()
+        path = place(base_dir, spec.source, error=DataError)
         return cls(read_path(path), data, spec=spec, meta=_own_meta(path))
 
     @classmethod

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Self, TypeVar
 
+from fine_tune.untrusted import MOST_RECORD, MOST_TABLE, read_file, read_parquet
 from probes.evidence import Plain
 from reports.errors import RecordError, VerificationError
 from reports.files import (
@@ -181,11 +182,11 @@ class Bundle:
         """
         return self._model(MANIFEST, Manifest)
 
-    def read_bytes(self, path: str, expected: str | None = None) -> bytes:
-        """One file's content.
+    def read_bytes(self, path: str, expected: str | None = None, most: int = MOST_TABLE) -> bytes:
+        """One file's content, if it has at most ``most`` bytes.
 
         Raises:
-            RecordError: the path would leave the bundle.
+            RecordError: the path would leave the bundle, or the file is too large.
             VerificationError: the file is missing, a link, or its hash is not ``expected``.
         """
         target = self._inside(path)
@@ -193,7 +194,7 @@ class Bundle:
             raise VerificationError(
                 f"{path} is missing from {self.folder}", fix="take the bundle from its source again"
             )
-        content = target.read_bytes()
+        content = read_file(target, most, error=RecordError)
         if expected is not None and digest(content) != expected:
             raise VerificationError(
                 f"{path} has sha256 {digest(content)}", expected=expected, fix="take the bundle from its source again"
@@ -208,13 +209,9 @@ class Bundle:
             RecordError: the hash is right and yet it is no parquet file.
         """
         import pyarrow as pa
-        import pyarrow.parquet as pq
 
         content = self.read_bytes(ref.path, expected=ref.sha256)
-        try:
-            table = pq.read_table(pa.BufferReader(content))
-        except (pa.ArrowException, OSError) as error:
-            raise RecordError(f"{ref.path} cannot be read: {error}", expected="a parquet file") from None
+        table = read_parquet(pa.BufferReader(content), ref.path, error=RecordError)
         if table.num_rows != ref.rows:
             raise VerificationError(f"{ref.path} holds {table.num_rows} rows", expected=f"{ref.rows} rows")
         return table
@@ -224,6 +221,10 @@ class Bundle:
 
         What lies beside the bundle is passed over, except that it must be no link.
         """
+        # A file's name may be bytes that are no text, which no report could be written with.
+        return [problem.encode("utf-8", "backslashreplace").decode() for problem in self._problems()]
+
+    def _problems(self) -> list[str]:
         present = files_below(self.folder)
         problems = [f"{path}: is a link" for path in present if (self.folder / path).is_symlink()]
         problems += [f"{name}: missing" for name in (MANIFEST, SUMS, RESULTS, VERDICT) if name not in present]
@@ -257,6 +258,8 @@ class Bundle:
             return [f"{entry.path}: {error.seen}"]
         if not target.is_file():
             return [f"{entry.path}: missing"]
+        if entry.size > MOST_TABLE:
+            return [f"{entry.path}: {entry.size:,} bytes, more than a file of a bundle may have"]
         if target.stat().st_size != entry.size:
             return [f"{entry.path}: {target.stat().st_size} bytes instead of {entry.size}"]
         if file_digest(target) != entry.sha256:
@@ -265,9 +268,9 @@ class Bundle:
 
     def _sums_differences(self, listed: dict[str, str]) -> list[str]:
         try:
-            content = (self.folder / SUMS).read_bytes()
+            content = read_file(self.folder / SUMS, MOST_RECORD, error=RecordError)
             lines = content.decode("utf-8").splitlines()
-        except (UnicodeDecodeError, OSError):
+        except (UnicodeDecodeError, RecordError):
             return [f"{SUMS}: unreadable"]
         sums: dict[str, str] = {}
         for line in lines:
@@ -292,7 +295,7 @@ class Bundle:
 
     def _model(self, name: str, model: type[M]) -> M:
         try:
-            content = self.read_bytes(name)
+            content = self.read_bytes(name, most=MOST_RECORD)
         except VerificationError as error:
             raise RecordError(error.seen, expected=f"a bundle with its {name}", fix=error.fix) from None
         return parse(content, model, where=str(self.folder / name))

@@ -74,7 +74,7 @@ def interval_plot(plot: IntervalPlot, title: str) -> Markup:
     numbers = [v for p in points for v in (p.value, p.low, p.high) if v is not None]
     if plot.reference is not None:
         numbers.append(plot.reference)
-    names = _names(p.label for p in points)
+    names = _names(str(p.label) for p in points)
     x = scale(numbers or [0.0, 1.0], names + 10, names + 10 + _PLOT, zero=False)
     bottom = 14 + _ROW * len(points)
     parts = [axis(x, bottom)]
@@ -83,7 +83,7 @@ def interval_plot(plot: IntervalPlot, title: str) -> Markup:
     path, figures = "", x.end + _FIGURES
     for i, p in enumerate(points):
         y = 18 + _ROW * i
-        parts.append(row_label(p.label, names, y + 4, names))
+        parts.append(row_label(str(p.label), names, y + 4, names))
         if p.value is None:
             parts.append(fill('<text class="faint" x="{}" y="{}">–</text>', place(x.start), y + 4))
             continue
@@ -97,20 +97,20 @@ def interval_plot(plot: IntervalPlot, title: str) -> Markup:
         for i, p in enumerate(points)
         if p.value is not None
     ]
-    return svg((figures + 4, bottom + 18), title, _listed((p.label, p.value) for p in points), parts, "plot")
+    return svg((figures + 4, bottom + 18), title, _listed((str(p.label), p.value) for p in points), parts, "plot")
 
 
 def bars(chart: Bars, title: str) -> Markup:
     """Counts or shares by name, one bar a row."""
     shown = chart.bars[:MOST_ROWS]
-    names = _names(b.label for b in shown)
+    names = _names(str(b.label) for b in shown)
     x = scale([0.0, *(b.value for b in shown)], names + 10, names + 10 + _PLOT, zero=True)
     figures = x.end + _FIGURES
     parts = []
     for i, bar in enumerate(shown):
         y = 8 + _ROW * i
         left, right = sorted((x.at(0.0), x.at(bar.value)))
-        parts.append(row_label(bar.label, names, y + 11, names))
+        parts.append(row_label(str(bar.label), names, y + 11, names))
         parts.append(
             fill(
                 '<rect class="bar" x="{}" y="{}" width="{}" height="14"/>',
@@ -122,7 +122,7 @@ def bars(chart: Bars, title: str) -> Markup:
         parts.append(_at_end(figures, y + 11, figure(bar.value)))
     bottom = 8 + _ROW * len(shown)
     parts.append(fill('<path class="axis" d="M{} 4V{}"/>', x(0.0), bottom))
-    return svg((figures + 4, bottom + 6), title, _listed((b.label, b.value) for b in shown), parts, "plot")
+    return svg((figures + 4, bottom + 6), title, _listed((str(b.label), b.value) for b in shown), parts, "plot")
 
 
 def curve(chart: Curve, title: str, labels: tuple[str, str]) -> Markup:

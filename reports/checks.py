@@ -22,9 +22,9 @@ from reports.wording import (
     demand,
     interval_words,
     level_words,
-    measure_words,
+    measure_said,
     sentence,
-    slice_words,
+    slice_said,
     slug,
 )
 
@@ -43,7 +43,7 @@ class CheckView:
     claim: Message
     sentence: Message
     measure: Message
-    where: str
+    where: Message | None
     demand: Message
     interval: Message | None
     unit: str
@@ -61,6 +61,13 @@ class CheckView:
         return self.ruling.outcome
 
     @property
+    def named(self) -> Message:
+        """The measure and what it is of."""
+        if self.where is None:
+            return self.measure
+        return message("{measure}, {where}", measure=self.measure, where=self.where)
+
+    @property
     def advisory(self) -> bool:
         return self.ruling.check.rule.severity == "advisory"
 
@@ -74,15 +81,17 @@ class CheckView:
         return self.ruling.comparison
 
     @property
-    def library(self) -> str:
+    def library(self) -> Message | None:
         """The distribution that measured it, with its version and what it requires."""
-        return library(self.info) if self.info else ""
+        return library(self.info) if self.info else None
 
 
-def library(info: ProbeInfo) -> str:
+def library(info: ProbeInfo) -> Message:
     """``plumbline-audit 0.1.0 (with captum)``."""
-    inside = f" (with {', '.join(info.requires)})" if info.requires else ""
-    return f"{info.distribution} {info.version}".strip() + inside
+    name = f"{info.distribution} {info.version}".strip()
+    if info.requires:
+        return message("{name} (with {others})", name=name, others=", ".join(info.requires))
+    return message("{name}", name=name)
 
 
 def probe_anchor(instance: str) -> str:
@@ -112,7 +121,7 @@ def _view(record: AuditRecord, verdict: Verdict, ruling: Ruling, unit: str, take
         claim=claim(ruling),
         sentence=sentence(ruling),
         measure=_measure(ruling),
-        where=slice_words(ruling.check.slice),
+        where=slice_said(ruling.check.slice),
         demand=demand(ruling),
         interval=interval_words(ruling.interval) if ruling.interval else None,
         unit=unit or (definition.unit if definition else ""),
@@ -156,8 +165,8 @@ def _units(record: AuditRecord) -> dict[tuple[str, str, Slice], str]:
 def _measure(ruling: Ruling) -> Message:
     rule = ruling.check.rule
     if rule.max_drop is not None:
-        return message("Drop in {measure}", measure=measure_words(rule.measure_name, first="keep"))
-    return message("{measure}", measure=measure_words(rule.measure_name))
+        return message("Drop in {measure}", measure=measure_said(rule.measure_name, first="keep"))
+    return measure_said(rule.measure_name)
 
 
 def _decided(ruling: Ruling, verdict: Verdict) -> Message | None:
@@ -166,8 +175,10 @@ def _decided(ruling: Ruling, verdict: Verdict) -> Message | None:
     if ruling.decision == "exact" or (ruling.value is not None and ruling.interval is None):
         return message("On the exact figure.")
     if ruling.decision == "point":
-        text = "On the point value, as the policy asks; its uncertainty was not used. No figure on fewer than {n} rows."
-        return message(text, n=ruling.min_n)
+        return message(
+            "On the point value, as the policy asks; its uncertainty was not used. No figure on fewer than {n} rows.",
+            n=ruling.min_n,
+        )
     usual = verdict.policy.defaults if verdict.policy else None
     if usual is not None and (ruling.level, ruling.min_n) == (usual.level, usual.min_n):
         return None

@@ -14,12 +14,12 @@ from reports.showing import Fact
 from reports.wording import FAMILY_WORDS
 
 _OUTCOMES: tuple[Outcome, ...] = ("fail", "error", "inconclusive", "waived", "pass")
-_HEADLINES: dict[Outcome, str] = {
-    "fail": "Breach detected in {count} of {checks} checks.",
-    "error": "Evidence is missing for {count} of {checks} checks.",
-    "inconclusive": "The evidence does not decide {count} of {checks} checks.",
-    "waived": "No breach detected in {checks} checks, except {count} waived.",
-    "pass": "No breach detected in {checks} checks.",
+_HEADLINES: dict[Outcome, Message] = {
+    "fail": message("Breach detected in {count} of {checks} checks."),
+    "error": message("Evidence is missing for {count} of {checks} checks."),
+    "inconclusive": message("The evidence does not decide {count} of {checks} checks."),
+    "waived": message("No breach detected in {checks} checks, except {count} waived."),
+    "pass": message("No breach detected in {checks} checks."),
 }
 
 
@@ -57,32 +57,30 @@ class Decision:
 def headline(record: AuditRecord, verdict: Verdict) -> Message:
     """The decision in one sentence; it never says that nothing is wrong, only that nothing was detected."""
     views = probe_views(record)
-    params: dict[str, str | int | float] = {
-        "missing": sum(v.status != "measured" for v in views),
-        "probes": len(views),
-    }
-    without = "Not run or without a result: {missing} of {probes} probes."
+    without = message(
+        "Not run or without a result: {missing} of {probes} probes.",
+        missing=sum(v.status != "measured" for v in views),
+        probes=len(views),
+    )
+    return message("{decided} {without}", decided=_decided(verdict), without=without)
+
+
+def _decided(verdict: Verdict) -> Message:
     if not verdict.rulings:
-        text = (
-            "No check ran, so nothing was decided."
-            if verdict.policy
-            else "No policy was given, so nothing was decided."
-        )
-        return Message(text=f"{text} {without}", params=params)
-    params["checks"] = len(verdict.rulings)
-    outcome = verdict.outcome
+        if verdict.policy:
+            return message("No check ran, so nothing was decided.")
+        return message("No policy was given, so nothing was decided.")
+    checks, outcome = len(verdict.rulings), verdict.outcome
     failed = [r for r in verdict.rulings if r.outcome == "fail"]
     advisory = sum(r.check.rule.severity == "advisory" for r in failed)
     if failed and outcome in ("fail", "pass", "waived"):
-        params |= {"count": len(failed)}
-        text = "Breach detected in {count} of {checks} checks."
         if advisory:
-            params |= {"advisory": advisory}
-            text = "Breach detected in {count} of {checks} checks, {advisory} of them advisory."
-        return Message(text=f"{text} {without}", params=params)
-    if outcome != "pass":
-        params["count"] = verdict.count(outcome)
-    return Message(text=f"{_HEADLINES[outcome]} {without}", params=params)
+            return message(
+                "Breach detected in {count} of {checks} checks, {advisory} of them advisory.",
+                count=len(failed), checks=checks, advisory=advisory,
+            )  # fmt: skip
+        return _HEADLINES["fail"].put(count=len(failed), checks=checks)
+    return _HEADLINES[outcome].put(count=verdict.count(outcome), checks=checks)
 
 
 def uncovered(record: AuditRecord) -> tuple[Message, ...]:
@@ -91,14 +89,14 @@ def uncovered(record: AuditRecord) -> tuple[Message, ...]:
     for view in probe_views(record):
         name = {"instance": view.instance, "probe": view.info.id}
         if view.status == "not_run":
-            out.append(Message(text="{instance} ({probe}) was planned and did not run.", params={**name}))
+            out.append(message("{instance} ({probe}) was planned and did not run.", **name))
         elif view.status != "measured":
-            text = "{instance} ({probe}) stopped with an error: {why}"
+            said = message("{instance} ({probe}) stopped with an error: {why}")
             if view.status == "not_applicable":
-                text = "{instance} ({probe}) was not applicable: {why}"
-            out.append(Message(text=text, params={**name, "why": str(view.reason)}))
+                said = message("{instance} ({probe}) was not applicable: {why}")
+            out.append(said.put(**name, why=view.reason or message("no reason is recorded")))
     seen = {f.info.family for f in record.findings if f.status == "measured"}
-    out += [message("{family}: nothing was measured.", family=str(w)) for f, w in FAMILY_WORDS.items() if f not in seen]
+    out += [message("{family}: nothing was measured.", family=w) for f, w in FAMILY_WORDS.items() if f not in seen]
     return tuple(out)
 
 
@@ -109,11 +107,9 @@ def lock_words(verdict: Verdict) -> Message:
         return message("no lock was given before the run")
     facts: dict[str, str | int | float] = {"day": check.locked_on.isoformat(), "digest": check.lock_sha256[:12]}
     if check.matched:
-        return Message(text="yes: the run kept to the lock of {day} (digest {digest})", params={**facts})
+        return message("yes: the run kept to the lock of {day} (digest {digest})", **facts)
     facts["count"] = len(check.differences)
-    return Message(
-        text="no: the run differs from the lock of {day} (digest {digest}) in {count} points", params={**facts}
-    )
+    return message("no: the run differs from the lock of {day} (digest {digest}) in {count} points", **facts)
 
 
 def decision(record: AuditRecord, verdict: Verdict, checks: tuple[CheckView, ...]) -> Decision:
@@ -142,7 +138,7 @@ def decision(record: AuditRecord, verdict: Verdict, checks: tuple[CheckView, ...
             (message("Model"), subject_line),
             (message("Data"), data_line),
             (message("Policy"), line),
-            (message("Decided on"), verdict.decided_on.isoformat()),
+            (message("Decided on"), verdict.decided_on),
             (message("Lock"), lock_words(verdict)),
         ),
         uncovered=uncovered(record),

@@ -18,7 +18,7 @@ from probes.evidence import AnyMeasurement, Evidence, Message
 from reports import charts
 from reports.checks import CheckView
 from reports.instances import ProbeView
-from reports.language import say
+from reports.language import in_language, say
 from reports.room import Room, shared_out
 from reports.sections import Report
 
@@ -117,7 +117,9 @@ class Fitting:
         return self._piece("measurements.html", probe=probe, groups=shown, left=left)
 
     def _one(self, evidence: Evidence, probe: ProbeView, room: Room) -> Markup:
-        return replace(self, room=room)._piece(f"evidence/{evidence.kind}.html", e=evidence, probe=probe)
+        return replace(self, room=room)._piece(
+            f"evidence/{evidence.kind}.html", e=in_language(evidence, self.language), probe=probe
+        )
 
     def _piece(self, template: str, **names: Any) -> Markup:
         text = self.env.get_template(template).render(room=self.room, **self.shared, **names)
@@ -130,8 +132,7 @@ class Fitting:
             return _EMPTY
         i = ruling.interval
         ends = (i.low if i else ruling.value, ruling.value, i.high if i else ruling.value)
-        name = f"{say(check.measure, self.language)} {check.where}".strip()
-        return charts.strip(ends, ruling.limit, check.upper, name)
+        return charts.strip(ends, ruling.limit, check.upper, say(check.named, self.language))
 
 
 def compact(markup: str) -> str:

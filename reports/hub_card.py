@@ -106,5 +106,5 @@ def _section(record: AuditRecord, verdict: Verdict) -> str:
 
 def _cells(finding: Finding, m: Measurement) -> tuple[str, str, str, str, str]:
     where = slice_name(m.slice)
-    interval = "exact" if m.interval is None else ends(m.interval)
+    interval = "exact" if m.interval is None else str(ends(m.interval))
     return f"{finding.instance}:{m.name}", where, format_number(m.value), interval, str(m.counts.denominator)

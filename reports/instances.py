@@ -30,7 +30,7 @@ class ProbeView:
     rows: RowsRef | None
     traceback: str | None
     command: str
-    library: str
+    library: Message
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,11 +14,15 @@ if TYPE_CHECKING:
 
 
 def write_outputs(
-    writer: BundleWriter, record: AuditRecord, verdict: Verdict, languages: Sequence[str] = ("en",)
+    writer: BundleWriter, record: AuditRecord, verdict: Verdict, languages: Sequence[str] | None = None
 ) -> None:
-    """Write the record, the verdict and every rendering of them: all that a bundle holds outside its folders."""
+    """Write the record, the verdict and every rendering of them: all that a bundle holds outside its folders.
+
+    ``languages`` are those of the pages; None is every language that there is a catalogue for.
+    """
     # Late, because the command line loads this module before it knows that it will render.
     from reports.junit import junit
+    from reports.language import languages as every
     from reports.page import render
     from reports.showing import Showing
     from reports.summary import summary
@@ -27,7 +31,7 @@ def write_outputs(
     shown = raw and record.data.include_text
     writer.write_text(RESULTS, record.to_json(), JSON, personal=raw)
     writer.write_text(VERDICT, verdict.to_json(), JSON)
-    for language in languages:
+    for language in every() if languages is None else languages:
         writer.write_text(
             page_name(language), render(record, verdict, Showing(language=language)), "text/html", personal=shown
         )

@@ -23,7 +23,7 @@ from reports.differences import differences
 from reports.editions import edition_of, redaction_words
 from reports.errors import RecordError
 from reports.fitting import NOTHING, Fitting, compact
-from reports.language import catalogue, say
+from reports.language import catalogue, say, unit_said
 from reports.public import is_suppressed
 from reports.record import AuditRecord, Verdict
 from reports.room import AIM, ALL_NUMBERS, MOST_BYTES, SHARES, Room
@@ -109,8 +109,9 @@ def _environment(language: str) -> Environment:
     env.install_gettext_translations(catalogue(language), newstyle=True)  # type: ignore[attr-defined]
     env.filters["say"] = partial(say, language=language)
     env.filters["figure"] = charts.figure
-    env.filters["ends"] = wording.ends
-    env.filters["measure"] = wording.measure_words
+    env.filters["ends"] = lambda interval: say(wording.ends(interval), language)
+    env.filters["measure"] = lambda name: say(wording.measure_said(name), language)
+    env.filters["unit"] = partial(unit_said, language=language)
     env.filters["range"] = wording.range_words
     env.filters["signed"] = wording.signed
     env.filters["words"] = lambda text: len(text.split())
@@ -125,6 +126,7 @@ def _environment(language: str) -> Environment:
         outcome_words=wording.OUTCOME_WORDS,
         rests=wording.rests,
         suppressed=is_suppressed,
+        slice_said=wording.slice_said,
         slice_words=wording.slice_words,
         slice_name=slice_name,
         differences=differences,

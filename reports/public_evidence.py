@@ -83,7 +83,7 @@ class _Screen:
         bad = {
             i
             for i, b in enumerate(chart.bars)
-            if self.names(b.label) or self.untold(b.n) or (b.n is None and self.untold(b.value))
+            if self.names(str(b.label)) or self.untold(b.n) or (b.n is None and self.untold(b.value))
         }
         bad = self._never_alone(bad, [float(b.value if b.n is None else b.n) for b in chart.bars])
         kept = tuple(b for i, b in enumerate(chart.bars) if i not in bad)
@@ -92,7 +92,7 @@ class _Screen:
 
     def intervals(self, plot: IntervalPlot) -> IntervalPlot:
         """Points of hidden slices and small counts keep only their names."""
-        bad = {i for i, p in enumerate(plot.points) if self.names(p.label) or self.untold(p.n)}
+        bad = {i for i, p in enumerate(plot.points) if self.names(str(p.label)) or self.untold(p.n)}
         bad = self._never_alone(bad, [None if p.n is None else float(p.n) for p in plot.points])
         none = {"value": None, "low": None, "high": None, "n": None, "note": self.suppressed}
         points = tuple(
@@ -107,7 +107,7 @@ class _Screen:
         """Lines without those of hidden slices, and without points on few rows; their numbers of rows are not told."""
         series, gone = [], 0
         for line in chart.series:
-            if self.names(line.label):
+            if self.names(str(line.label)):
                 gone += len(line.points)
                 continue
             kept = tuple(p for p in line.points if not self.untold(p.n))

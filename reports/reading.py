@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import TypeVar
 
 from pydantic import ValidationError
 
+from fine_tune.untrusted import parse_json
 from probes.evidence import Plain
 from reports.errors import RecordError
 
@@ -19,7 +19,8 @@ def parse(content: bytes, model: type[M], where: str) -> M:
     Raises:
         RecordError: it is cut off, no JSON, of another schema, or breaks the model. The message names the first fault.
     """
-    body = _json(content, where)
+    again = "take it from its source again, or run the audit again"
+    body = parse_json(content, where, error=RecordError, fix=again, unique=True)
     known = str(model.model_fields["schema_"].default)
     found = body.get("schema") if isinstance(body, dict) else None
     if found != known:
@@ -40,24 +41,3 @@ def parse(content: bytes, model: type[M], where: str) -> M:
             fix="take it from its source again",
             where=where,
         ) from None
-
-
-def _json(content: bytes, where: str) -> object:
-    fix = "take it from its source again, or run the audit again"
-    try:
-        return json.loads(content.decode("utf-8"), parse_constant=_refuse)
-    except json.JSONDecodeError as error:
-        cut = error.pos >= len(error.doc.rstrip()) or error.msg.startswith("Unterminated")
-        seen = "is cut off" if cut else f"is no JSON ({error.msg})"
-        raise RecordError(
-            f"it {seen} at line {error.lineno}, column {error.colno}",
-            expected="a whole JSON file",
-            fix=fix,
-            where=where,
-        ) from None
-    except (UnicodeDecodeError, RecursionError, ValueError) as error:
-        raise RecordError(f"it cannot be read: {error}", expected="JSON in UTF-8", fix=fix, where=where) from None
-
-
-def _refuse(name: str) -> float:
-    raise ValueError(f"{name} is no number")

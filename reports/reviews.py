@@ -15,6 +15,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
+from fine_tune.untrusted import MOST_RECORD, read_file
 from probes.evidence import Message, Plain, message
 from reports.errors import RecordError, VerificationError
 from reports.files import MANIFEST, REVIEWS, digest
@@ -110,7 +111,7 @@ def bundle_digest(folder: Path) -> str:
     path = folder / MANIFEST
     if path.is_symlink() or not path.is_file():
         raise VerificationError(f"{MANIFEST} is missing from {folder}", fix="take the bundle from its source again")
-    return digest(path.read_bytes())
+    return digest(read_file(path, MOST_RECORD, error=RecordError))
 
 
 def reviews_of(folder: Path) -> Reviews:
@@ -154,7 +155,7 @@ def add_review(folder: Path, review: Review) -> Path:
         number, newest = names[-1][0] + 1, place / names[-1][1]
         if newest.is_symlink() or not newest.is_file():
             raise RecordError(f"{newest} is no plain file", expected="a review to follow on", fix="move it away")
-        previous = digest(newest.read_bytes())
+        previous = digest(read_file(newest, MOST_RECORD, error=RecordError))
     path = place / f"{number:03}.json"
     content = review.model_copy(update={"previous": previous}).to_json().encode("utf-8", "replace")
     # Whoever comes second finds the file there: two reviews at once never become one.

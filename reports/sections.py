@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import date
 
 from probes.evidence import Interval, Message, message
 from reports.changes import Changes, changes
@@ -72,7 +73,7 @@ class Report:
 
     name: str
     plumbline: str
-    decided_on: str
+    decided_on: date
     digests: tuple[str, str, str]
     include_text: bool
     edition: tuple[Message, ...]
@@ -99,7 +100,7 @@ def report(record: AuditRecord, verdict: Verdict, showing: Showing = PLAIN) -> R
     return Report(
         name=record.name,
         plumbline=record.plumbline,
-        decided_on=verdict.decided_on.isoformat(),
+        decided_on=verdict.decided_on,
         digests=(record.subject.digest, record.data.digest, verdict.record_sha256),
         include_text=record.data.include_text,
         edition=edition_words(record, showing),

@@ -6,13 +6,14 @@ Plain data that `page.render` takes. A record says the same in every showing; a 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date
 from typing import Literal
 
 from probes.evidence import Message, message
 from reports.language import ENGLISH
 
 Edition = Literal["internal", "regulator", "public"]
-Fact = tuple[Message, Message | str | int | float]
+Fact = tuple[Message, Message | str | int | float | date]
 
 # The minimum that most US states report school results by (NCES 2011-603, SLDS Technical Brief 3).
 LEAST = 10

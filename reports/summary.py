@@ -68,7 +68,7 @@ def _table(checks: Sequence[CheckView]) -> str:
             f"{_MARKS[c.outcome]} {OUTCOME_WORDS[c.outcome]}",
             name,
             value,
-            "exact" if r.interval is None and r.value is not None else ends(r.interval),
+            "exact" if r.interval is None and r.value is not None else str(ends(r.interval)),
             str(c.demand),
             denominator,
         ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from functools import reduce
 from typing import Literal
 
 from probes.evidence import (
@@ -11,6 +12,7 @@ from probes.evidence import (
     Interval,
     MeasureDefinition,
     Message,
+    Scalar,
     Slice,
     format_number,
     message,
@@ -23,7 +25,28 @@ _UNSEEN = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ufffe\uffff\ud800-\udfff]"
     "|[\U0001fffe\U0001ffff\U000e0000-\U000e007f]"
 )
-_ACRONYMS = {"auc": "AUC", "roc": "ROC", "tpr": "TPR", "fpr": "FPR", "fnr": "FNR", "f1": "F1", "ece": "ECE"}
+_ACRONYMS = {
+    word.lower(): word
+    for word in (
+        "AUC",
+        "ROC",
+        "TPR",
+        "FPR",
+        "FNR",
+        "F1",
+        "ECE",
+        "AOPC",
+        "AUPRC",
+        "IoU",
+        "BPSN",
+        "BNSP",
+        "LiRA",
+        "RMIA",
+        "PRV",
+        "RDP",
+    )
+}
+_TENTHS = re.compile(r"\b0 (\d+) percent")
 
 
 def visible(text: str) -> str:
@@ -39,13 +62,25 @@ def shortened(text: str, longest: int = LONGEST) -> str:
 def measure_words(name: str, first: Literal["capital", "keep"] = "capital") -> str:
     """``equal_opportunity_difference`` as ``Equal opportunity difference``; the name itself stays beside it."""
     words = [_ACRONYMS.get(w, w) for w in name.replace("_", " ").split()]
-    text = " ".join(words)
+    text = _TENTHS.sub(r"0.\1 percent", " ".join(words))
     return text[:1].upper() + text[1:] if first == "capital" else text
+
+
+def measure_said(name: str, first: Literal["capital", "keep"] = "capital") -> Message:
+    """The words of a measure's name as a message; the catalogues know those of our own probes."""
+    return Message(text=measure_words(name, first))
+
+
+def slice_said(axes: Slice) -> Message | None:
+    """A slice for reading, in any language; None for all rows."""
+    said = [_AXES[a.kind, bool(a.value)].put(name=a.name, value=a.value) for a in axes]
+    return reduce(lambda one, more: message("{one}, {more}", one=one, more=more), said) if said else None
 
 
 def slice_words(axes: Slice) -> str:
     """``group gender = female, class hired``: a slice for reading; policies spell it as `slice_name` does."""
-    return ", ".join(f"{a.kind} {a.name}" + (f" = {a.value}" if a.value else "") for a in axes)
+    said = slice_said(axes)
+    return "" if said is None else str(said)
 
 
 def level_words(level: float) -> str:
@@ -83,15 +118,15 @@ def interval_words(interval: Interval) -> Message:
     return message("{level} interval {low} to {high}", level=level, low=_end(interval.low), high=_end(interval.high))
 
 
-def ends(interval: Interval | None) -> str:
+def ends(interval: Interval | None) -> Message:
     """``0.101 to 0.189`` for a table's cell, or a dash."""
     if interval is None:
-        return "–"
+        return Message(text="–")
     if interval.low is None:
-        return f"≤ {_end(interval.high)}"
+        return Message(text=f"≤ {_end(interval.high)}")
     if interval.high is None:
-        return f"≥ {_end(interval.low)}"
-    return f"{_end(interval.low)} to {_end(interval.high)}"
+        return Message(text=f"≥ {_end(interval.low)}")
+    return message("{low} to {high}", low=_end(interval.low), high=_end(interval.high))
 
 
 def _end(value: float | None) -> str:
@@ -102,40 +137,57 @@ def demand(ruling: Ruling) -> Message:
     """What the rule demands of the figure."""
     rule = ruling.check.rule
     if rule.max_drop is not None:
-        text = "a drop of at most {limit} from {baseline}"
-        return message(text, limit=ruling.limit, baseline=rule.baseline or "")
-    return message("at least {limit}" if rule.min is not None else "at most {limit}", limit=ruling.limit)
+        return message("a drop of at most {limit} from {baseline}", limit=ruling.limit, baseline=rule.baseline or "")
+    if rule.min is not None:
+        return message("at least {limit}", limit=ruling.limit)
+    return message("at most {limit}", limit=ruling.limit)
 
 
 def claim(ruling: Ruling) -> Message:
     """What the check puts to the test, in one sentence."""
-    rule, where = ruling.check.rule, slice_words(ruling.check.slice)
+    rule, where = ruling.check.rule, slice_said(ruling.check.slice)
+    side: Literal["drop", "min", "max"] = "max" if rule.min is None else "min"
+    facts: dict[str, Scalar | Message] = {"measure": measure_said(rule.measure_name), "limit": ruling.limit}
     if rule.max_drop is not None:
-        text = "{measure} for {where} drops by at most {limit} from the baseline {baseline}."
-    elif rule.min is not None:
-        text = "{measure} for {where} is at least {limit}."
-    else:
-        text = "{measure} for {where} is at most {limit}."
-    if not ruling.check.slice:
-        text, where = text.replace(" for {where}", ""), ""
-    params = {"measure": measure_words(rule.measure_name), "limit": ruling.limit}
-    if where:
-        params["where"] = where
-    if rule.max_drop is not None:
-        params["baseline"] = rule.baseline or ""
-    return Message(text=text, params=params)
+        side = "drop"
+        facts["baseline"] = rule.baseline or ""
+    if where is None:
+        return _CLAIMS[side].put(**facts)
+    return _CLAIMS_FOR[side].put(**facts, where=where)
+
+
+_CLAIMS = {
+    "drop": message("{measure} drops by at most {limit} from the baseline {baseline}."),
+    "min": message("{measure} is at least {limit}."),
+    "max": message("{measure} is at most {limit}."),
+}
+_CLAIMS_FOR = {
+    "drop": message("{measure} for {where} drops by at most {limit} from the baseline {baseline}."),
+    "min": message("{measure} for {where} is at least {limit}."),
+    "max": message("{measure} for {where} is at most {limit}."),
+}
+_AXES = {
+    ("feature", False): message("feature {name}"),
+    ("feature", True): message("feature {name} = {value}"),
+    ("group", False): message("group {name}"),
+    ("group", True): message("group {name} = {value}"),
+    ("class", False): message("class {name}"),
+    ("class", True): message("class {name} = {value}"),
+    ("output", False): message("output {name}"),
+    ("output", True): message("output {name} = {value}"),
+    ("setting", False): message("setting {name}"),
+    ("setting", True): message("setting {name} = {value}"),
+}
 
 
 def figure_words(ruling: Ruling) -> Message:
     """What the check's figure is and where: ``Recall for group gender = female``."""
-    measure = measure_words(ruling.check.rule.measure_name)
-    if ruling.check.rule.max_drop is not None:
-        measure_said = message("Drop in {measure}", measure=measure_words(ruling.check.rule.measure_name, first="keep"))
+    name, where = ruling.check.rule.measure_name, slice_said(ruling.check.slice)
+    if ruling.check.rule.max_drop is None:
+        said = measure_said(name)
     else:
-        measure_said = message("{measure}", measure=measure)
-    if not ruling.check.slice:
-        return measure_said
-    return message("{measure} for {where}", measure=measure_said, where=slice_words(ruling.check.slice))
+        said = message("Drop in {measure}", measure=measure_said(name, first="keep"))
+    return said if where is None else message("{measure} for {where}", measure=said, where=where)
 
 
 def sentence(ruling: Ruling) -> Message:

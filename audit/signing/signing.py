@@ -12,7 +12,14 @@ from audit.verify import verify
 from reports.bundle import Bundle
 from reports.errors import VerificationError
 from reports.files import SIGNATURE, SIGSTORE, put_file
-from reports.signatures import PAYLOAD_TYPE, Envelope, bundle_statement, pre_authentication_encoding, read_envelope
+from reports.signatures import (
+    LONGEST,
+    PAYLOAD_TYPE,
+    Envelope,
+    bundle_statement,
+    pre_authentication_encoding,
+    read_envelope,
+)
 
 if TYPE_CHECKING:
     from securesystemslib.signer import CryptoSigner
@@ -40,7 +47,7 @@ def sign_with_key(folder: Path, signer: CryptoSigner) -> Signed:
     keyid = str(signer.public_key.keyid)
     earlier: Envelope | None = None
     if (folder / SIGNATURE).exists():
-        earlier = read_envelope(bundle.read_bytes(SIGNATURE))
+        earlier = read_envelope(bundle.read_bytes(SIGNATURE, most=LONGEST))
         if earlier.by(keyid) is not None:
             return Signed(file=folder / SIGNATURE, signer=keyid, new=False)
     statement = bundle_statement(bundle).encode()

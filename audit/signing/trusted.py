@@ -16,7 +16,7 @@ from reports.bundle import Bundle
 from reports.errors import RecordError, VerificationError
 from reports.files import SIGNATURE, SIGSTORE
 from reports.showing import NOTHING_BESIDE, Fact
-from reports.signatures import bundle_statement, keyless_payload, read_envelope, swapped
+from reports.signatures import LONGEST, bundle_statement, keyless_payload, read_envelope, swapped
 
 if TYPE_CHECKING:
     from securesystemslib.signer import SSlibKey
@@ -118,7 +118,7 @@ def _by_keys(bundle: Bundle, keys: list[tuple[Path, SSlibKey]], found: Signature
             found.problems.append(f"{SIGNATURE}: is missing, and was to be checked: the bundle is unsigned")
         return
     try:
-        envelope = read_envelope(bundle.read_bytes(SIGNATURE))
+        envelope = read_envelope(bundle.read_bytes(SIGNATURE, most=LONGEST))
     except PlumblineError as error:
         found.refuse([f"{SIGNATURE}: {error.seen}"])
         return
@@ -161,7 +161,7 @@ def _by_identity(bundle: Bundle, trusted: Trusted, found: Signatures) -> None:
             found.problems.append(f"{SIGSTORE}: is missing, and was to be checked: nobody signed through Sigstore")
         return
     try:
-        content = bundle.read_bytes(SIGSTORE)
+        content = bundle.read_bytes(SIGSTORE, most=LONGEST)
         payload = keyless_payload(content)
         if trusted.identity:
             payload = keyless.check(content, trusted.identity, trusted.issuer)

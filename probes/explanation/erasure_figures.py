@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from probes.bounded_means import bounded_mean
-from probes.evidence import CurvePoint, Series
+from probes.evidence import CurvePoint, Label, Series
 from probes.explanation.erasure import ONLY, WITHOUT, mean_by
 from probes.intervals import Estimate, Float, Int
 
@@ -78,7 +78,7 @@ class Figures:
             value=found.value, low=found.low, high=found.high, method=f"{found.method}, paired", params=found.params
         )
 
-    def series(self, kind: str, label: Callable[[str], str], level: float) -> tuple[Series, ...]:
+    def series(self, kind: str, label: Callable[[str], Label], level: float) -> tuple[Series, ...]:
         """The mean probability at each share, one line a method."""
         shares, values = self.curves[kind]
         return tuple(

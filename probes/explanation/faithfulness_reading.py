@@ -131,7 +131,7 @@ class _Sheet:
 
     def _said(self, name: str, at: Slice, estimate: Estimate | None, counts: Counts) -> AnyMeasurement:
         if estimate is None:
-            few = message(_FEW.text, inputs=counts.denominator, clusters=counts.clusters or 0)
+            few = _FEW.put(inputs=counts.denominator, clusters=counts.clusters or 0)
             return Undefined(name=name, slice=at, counts=counts, reason=few if counts.denominator else _NOTHING)
         definition = self.defines[name]
         return Measurement(
@@ -242,7 +242,7 @@ class _Sheet:
             title=title,
             x_label=axis,
             y_label=message("mean probability of the predicted class"),
-            series=self.figures.series(kind, lambda name: "random" if name == BASELINE else name, self.level),
+            series=self.figures.series(kind, lambda name: message("random") if name == BASELINE else name, self.level),
         )
 
     def remarks(self) -> tuple[Message, ...]:

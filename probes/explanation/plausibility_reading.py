@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from probes.probe import Context
 
 MEASURES = ("token_f1", "auprc", "iou_f1")
+_MEASURES_SAID = {"token_f1": message("token F1"), "auprc": message("AUPRC"), "iou_f1": message("IoU F1")}
 SHOWN = 6
 _TOO_FEW = message("Fewer than two independent texts have marks.")
 
@@ -151,7 +152,7 @@ def _plot(agreement: Agreement, facts: dict[str, Any], ctx: Context) -> Interval
     for name in facts["titles"]:
         for m, measure in enumerate(MEASURES):
             e = agreement.figure(name, m, ctx.level, over_random=True)
-            label = f"{name.replace('_', ' ')}: {measure.replace('_', ' ')}"
+            label = message("{method}: {measure}", method=facts["titles"][name], measure=_MEASURES_SAID[measure])
             if e is None:
                 points.append(IntervalPoint(label=label, value=None, n=len(agreement.random), note=_TOO_FEW))
             else:
@@ -173,7 +174,7 @@ def _table(agreement: Agreement, facts: dict[str, Any]) -> Table:
         for name, scores in agreement.by_method.items()
     ]
     rows.append((message("random weights"), *(float(v) for v in agreement.random.mean(axis=0))))
-    columns = (message("method"), message("token F1"), message("AUPRC"), message("IoU F1"))
+    columns = (message("method"), *_MEASURES_SAID.values())
     return Table(title=message("Mean agreement with people's marks"), columns=columns, rows=tuple(rows))
 
 

@@ -81,15 +81,8 @@ def standard_error_evidence(grouping: Grouping, rates: Mapping[str, Rate], name:
         note = _compared(by_rows, by_clusters, _GAP_MORE, _GAP_LESS, _GAP_ALIKE)
         if note is not None:
             shared = int(groups.shared[far])
-            params = {
-                "rate": head,
-                "high": high,
-                "low": low,
-                "rows": by_rows,
-                "clusters": by_clusters,
-                "shared": shared,
-            }
-            said.append(Note(text=Message(text=note.text, params=params)))
+            told = note.put(rate=head, high=high, low=low, rows=by_rows, clusters=by_clusters, shared=shared)
+            said.append(Note(text=told))
     if not lines:
         return []
     title = message("Standard errors in {feature}, rows independent and by clusters", feature=grouping.title)
@@ -116,7 +109,7 @@ def _explained(head: Message, whole: StandardErrors) -> Message | None:
     chosen = _compared(rows, clusters, _MORE, _LESS, _ALIKE)
     if chosen is None:
         return None
-    return Message(text=chosen.text, params={"rate": head, "rows": rows, "clusters": clusters})
+    return chosen.put(rate=head, rows=rows, clusters=clusters)
 
 
 def _compared(rows: float, clusters: float, more: Message, less: Message, alike: Message) -> Message | None:

@@ -45,7 +45,7 @@ from probes.threshold_rules import ThresholdRule
 FEWER = message("Fewer than two groups have enough labelled rows, of both labels, to fit thresholds on.")
 _NO_ROWS = message("No labelled row is left to measure on.")
 _ONE_UNIT = message("A single independent row or cluster does not tell how far differences spread.")
-_SERIES = {"present": "present model", FIXED: "fixed", BY_LOT: "by lot"}
+_SERIES = {"present": message("present model"), FIXED: message("fixed"), BY_LOT: message("by lot")}
 
 
 @dataclass(frozen=True, kw_only=True)

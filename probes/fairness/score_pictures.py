@@ -112,7 +112,7 @@ def _rate(sheet: Scored, shown: list[int], rate: str) -> Curve:
         points = tuple(CurvePoint(x=float(t), y=float(y), n=n) for t, y in zip(grid, values, strict=False))
         series.append(Series(label=sheet.grouping.label(g), points=points))
     return Curve(
-        title=Message(text=_RATE_TITLES[rate].text, params={"feature": sheet.grouping.title}),
+        title=_RATE_TITLES[rate].put(feature=sheet.grouping.title),
         x_label=message("threshold"),
         y_label=_RATE_LABELS[rate],
         series=tuple(series),
@@ -136,7 +136,7 @@ def _gaps(sheet: Scored) -> list[Evidence]:
         if no_denominator(sheet, rate) is None:
             some = [r.select(np.array(sheet.kept, dtype=np.int64)) for r in found[drawn]]
             points = tuple(_gap(float(t), r, level) for t, r in zip(sheet.grid[drawn], some, strict=True))
-            series.append(Series(label=str(_RATE_LABELS[rate]), points=points))
+            series.append(Series(label=_RATE_LABELS[rate], points=points))
     if series:
         curve = Curve(
             title=message(

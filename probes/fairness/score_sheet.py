@@ -11,7 +11,6 @@ from probes.evidence import (
     IntervalPlot,
     IntervalPoint,
     Measurement,
-    Message,
     Note,
     Table,
     Undefined,
@@ -71,7 +70,7 @@ def _plot(
     title = _TITLES[area] if name is None else _TITLES_CLASS[area]
     params = {"feature": sheet.grouping.title} | ({} if name is None else {"name": name})
     return IntervalPlot(
-        title=Message(text=title.text, params=params),
+        title=title.put(**params),
         points=tuple(points),
         reference=reference,
         reference_label=None if reference is None else message("all rows together"),

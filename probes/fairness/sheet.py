@@ -122,7 +122,7 @@ class Sheet:
         title = PLOT_TITLES[rate] if name is None else PLOT_TITLES_CLASS[rate]
         params = {"feature": self.grouping.title} | ({} if name is None else {"name": name})
         return IntervalPlot(
-            title=Message(text=title.text, params=params),
+            title=title.put(**params),
             unit="share",
             points=tuple(points),
             reference=float(rates.successes.sum() / total) if total else None,

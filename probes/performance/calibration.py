@@ -164,10 +164,12 @@ def _curve(sheet: Bins, level: float) -> Curve:
 
 def _table(sheet: Bins, level: float) -> Table:
     low, high = sheet.right.limits(tail_of(level))
-    columns = ("bin", "rows", "mean confidence", "accuracy", "low", "high")
+    columns = (
+        message("bin"), message("rows"), message("mean confidence"), message("accuracy"), message("low"), message("high"),
+    )  # fmt: skip
     return Table(
         title=message("Reliability by bin"),
-        columns=tuple(message(c) for c in columns),
+        columns=columns,
         rows=tuple(
             (
                 b + 1,

@@ -239,7 +239,7 @@ class _Sheet:
             title=message("Confusion matrix: rows are labels, columns are predictions"),
             columns=(
                 message("label"),
-                *(Message(text="{name}", params={"name": c}) for c in self.rows.classes),
+                *(message("{name}", name=c) for c in self.rows.classes),
             ),
             rows=tuple((c, *(int(v) for v in line)) for c, line in zip(self.rows.classes, cells, strict=True)),
         )

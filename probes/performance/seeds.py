@@ -19,6 +19,7 @@ from probes.evidence import (
     Counts,
     IntervalPlot,
     IntervalPoint,
+    Label,
     Measurement,
     Message,
     Need,
@@ -139,7 +140,7 @@ class _Sheet:
             members=len(alone),
             deviation=float(np.std(shares, ddof=1)),
         )
-        points = [*zip(titles, alone, strict=True), ("ensemble", together)]
+        points: list[tuple[Label, Estimate]] = [*zip(titles, alone, strict=True), (message("ensemble"), together)]
         plot = IntervalPlot(
             title=message("Accuracy of each member, and of all together"),
             unit="share",

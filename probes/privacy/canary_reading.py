@@ -148,15 +148,15 @@ class Sheet:
     def _curve(self) -> Curve:
         """How many of the included and of the others have at least a given score, by kind of label."""
         series = []
-        for flipped, kind in ((True, "flipped label"), (False, "own label")):
-            for included, coin in ((True, "in"), (False, "out")):
+        for flipped, kind in ((True, message("flipped label")), (False, message("own label"))):
+            for included, coin in ((True, message("trained on")), (False, message("left out"))):
                 values = np.sort(self.raw[(self.flipped == flipped) & (self.included == included)])
                 if not len(values):
                     continue
                 at = np.unique(np.linspace(0, len(values) - 1, min(len(values), 41)).round().astype(int))
                 series.append(
                     Series(
-                        label=f"{kind}, {coin}",
+                        label=message("{kind}, {coin}", kind=kind, coin=coin),
                         points=tuple(
                             CurvePoint(x=float(values[i]), y=float((i + 1) / len(values)), n=len(values)) for i in at
                         ),

@@ -17,6 +17,7 @@ from probes.evidence import (
     Evidence,
     IntervalPlot,
     IntervalPoint,
+    Label,
     Measurement,
     Message,
     Reading,
@@ -226,11 +227,14 @@ class _Reader:
         )  # fmt: skip
         out: list[Evidence] = [self._spent(), self._worth()]
         for title, label, rows, found in figures:
-            lines = self._lines("private", found, rows)
+            lines = self._lines(message("with a guarantee"), found, rows)
             free = found[-1] if self.reference.facts["asked"] is None else None
             if lines and free is not None:
                 ends = sorted({lines[0].points[0].x, lines[0].points[-1].x})
-                lines = (*lines, Series(label="no guarantee", points=tuple(_point(x, free, rows) for x in ends)))
+                lines = (
+                    *lines,
+                    Series(label=message("no guarantee"), points=tuple(_point(x, free, rows) for x in ends)),
+                )
             if lines:
                 out.append(Curve(title=title, x_label=EPSILON, y_label=label, series=lines))
         for feature, cls in dict.fromkeys((c.feature, c.cls) for c in self.reference.cells):
@@ -261,7 +265,7 @@ class _Reader:
                 if found is not None:
                     points.append(
                         IntervalPoint(
-                            label=f"{c.group}, epsilon {sheet.facts['name']}", value=found.value, low=found.low,
+                            label=message("{group}, epsilon {name}", group=c.group, name=sheet.facts["name"]), value=found.value, low=found.low,
                             high=found.high, n=int(sheet.cells[c].sum()),
                         )
                     )  # fmt: skip
@@ -285,7 +289,7 @@ class _Reader:
             rows=tuple(rows),
         )  # fmt: skip
 
-    def _lines(self, label: str, found: list[Estimate | None], rows: int) -> tuple[Series, ...]:
+    def _lines(self, label: Label, found: list[Estimate | None], rows: int) -> tuple[Series, ...]:
         """A line over the twins that have an epsilon; none where no figure has a value."""
         asked = [s.facts["asked"] for s in self.sheets]
         points = [_point(x, f, rows) for x, f in zip(asked, found, strict=True) if x is not None and f is not None]

@@ -34,4 +34,4 @@ WORDS = {
 
 def word(text: str) -> Message:
     """The message of a ledger's word; a word that is not known stays as it is."""
-    return WORDS.get(text) or Message(text="{word}", params={"word": text})
+    return WORDS.get(text) or message("{word}", word=text)

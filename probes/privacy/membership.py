@@ -133,6 +133,12 @@ class Membership:
         if self.deep != "none":
             from probes.privacy.shadow import Asked, train_shadows
 
+            opened = getattr(subject, "checkpoint", None)
+            if found.record.recipe.trust_remote_code and not getattr(opened, "trust_remote_code", False):
+                raise Unavailable(
+                    "the training record says to run code that comes with the base model, and a record is no permission",
+                    fix="read that code; if you trust it, set subject.trust_remote_code in the plan, or set deep: none",
+                )
             asked = Asked(ids=columns["row_id"], inputs=inputs, labels=labels, classes=subject.classes)
             shadows = train_shadows(self.shadow_models, found.pool(), found.record, asked, ctx)
             facts |= _shadow_facts(shadows, found)

@@ -140,5 +140,5 @@ def curve(attack: Attack, rows: Scored) -> Series:
         y = 1 - np.searchsorted(members, cut, side="right") / len(members)
         points.add((float(x), float(y)))
     return Series(
-        label=str(attack.title), points=tuple(CurvePoint(x=x, y=y, n=len(members)) for x, y in sorted(points))
+        label=attack.title, points=tuple(CurvePoint(x=x, y=y, n=len(members)) for x, y in sorted(points))
     )  # fmt: skip

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 KEY = b"plumbline.adversarial"
 PANELS = ("png_before", "png_after", "png_change")
+_PANELS_SAID = (message("{row}, before"), message("{row}, after"), message("{row}, the change"))
 
 _NAMES = {
     "fgsm": message("FGSM: one step along the sign of the gradient"),
@@ -160,7 +161,7 @@ class _Sheet:
             wanted = [*start, *((size, by_slice.get((*group, *_at(name, attack)))) for name, size in self.epsilons)]
             return tuple(_point(size, m) for size, m in wanted if m is not None)
 
-        every = tuple(Series(label=a or "any attack", points=line((), a)) for a in (None, *self.attacks))
+        every = tuple(Series(label=a or message("any attack"), points=line((), a)) for a in (None, *self.attacks))
         axes = {"x_label": message("epsilon ({unit})", unit=self.facts["unit"]), "y_label": message("robust accuracy")}
         out: list[Evidence] = [Curve(title=message("Right answers that survive, by attack"), series=every, **axes)]
         for feature, (_, names) in self.shares.groups.items():
@@ -221,9 +222,9 @@ class _Sheet:
                 ),
                 message("the change alone: grey is none, black and white are {epsilon}", epsilon=row["epsilon"]),
             )  # fmt: skip
-            for panel, word, note in zip(PANELS, ("before", "after", "change"), notes, strict=True):
+            for panel, said, note in zip(PANELS, _PANELS_SAID, notes, strict=True):
                 data = base64.b64encode(row[panel]).decode()
-                tiles.append(Tile(png_base64=data, label=f"{row['row_id']} {word}", note=note))
+                tiles.append(Tile(png_base64=data, label=said.put(row=row["row_id"]), note=note))
         gradient = [self.attacks.index(a) for a in ("fgsm", "pgd")]
         rule = message(
             "{shown} of the {there} rows that FGSM or PGD changed, drawn at random with seed {seed}; each at the smallest "

@@ -17,6 +17,7 @@ from probes.evidence import (
     Evidence,
     IntervalPlot,
     IntervalPoint,
+    Label,
     Measurement,
     Message,
     Note,
@@ -64,7 +65,7 @@ def outcome_table(outcomes: Outcomes) -> Table:
 def accuracy_plot(measurements: Sequence[AnyMeasurement]) -> IntervalPlot:
     """Accuracy on the drawn examples, before any change and after the attack."""
     found = {m.name: m for m in measurements if not m.slice}
-    points = (("before any change", "clean_accuracy"), ("under attack", "accuracy_under_attack"))
+    points = ((message("before any change"), "clean_accuracy"), (message("under attack"), "accuracy_under_attack"))
     return IntervalPlot(
         title=message("Accuracy before any change and under attack"),
         unit="share",
@@ -92,7 +93,7 @@ def success_curve(outcomes: Outcomes, ctx: Context) -> list[Evidence]:
             title=message("Attacks that succeed within so many queries"),
             x_label=message("queries an attack may ask"),
             y_label=message("share of attacks that succeed"),
-            series=(Series(label="all attacked examples", points=points),),
+            series=(Series(label=message("all attacked examples"), points=points),),
         )
     ]
 
@@ -191,7 +192,7 @@ def error_kind(text: str) -> str:
     return text.partition(":")[0].strip()[:80] or "error"
 
 
-def _point(label: str, m: AnyMeasurement) -> IntervalPoint:
+def _point(label: Label, m: AnyMeasurement) -> IntervalPoint:
     n = m.counts.denominator
     if isinstance(m, Undefined):
         return IntervalPoint(label=label, value=None, n=n, note=m.reason)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fine_tune.errors import CheckpointError
+from fine_tune.untrusted import MOST_CONFIG, parse_json, place, read_file
 from probes.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ def _folder(name: str, *, network: bool) -> str:
 
     from fine_tune.checkpoint_files import MATTERS, PICKLES, resolve_base
 
-    folder = Path(resolve_base(name)).expanduser()
+    folder = place(Path(), resolve_base(name), error=CheckpointError)
     if folder.is_dir():
         return str(folder)
     try:
@@ -155,10 +156,9 @@ def _own(folder: Path, name: str) -> dict[str, Any]:
     path = folder / name
     if not path.is_file():
         return {}
-    try:
-        body = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        raise CheckpointError(f"{name} cannot be read", expected="JSON", where=str(folder)) from None
+    body = parse_json(
+        read_file(path, MOST_CONFIG, error=CheckpointError), str(path), error=CheckpointError, strict=False
+    )
     if isinstance(body, list):
         return {"modules": body}
     return body if isinstance(body, dict) else {}
@@ -186,6 +186,7 @@ def _load(name: str, checkpoint: Checkpoint) -> Any:
 
     from fine_tune.quiet import quiet_transformers
 
+    checkpoint.check_room(AutoModel)
     try:
         with quiet_transformers():
             model, info = AutoModel.from_pretrained(

@@ -140,7 +140,7 @@ def test_the_first_screen_says_what_was_decided_and_on_what(page: str, record: A
     for expected in (
         "Fail", "Breach detected in 2 of 10 checks, 1 of them advisory.", "3 of 7 probes", "0.143", "0.101 to 0.189",
         "at most 0.100", "out/hiring", "checkpoint", record.subject.digest[:12], "screening-audit.csv", "2000 rows",
-        record.data.digest[:12], "hiring-release, version 3, owned by risk@example.org", "2026-03-14", "95 %",
+        record.data.digest[:12], "hiring-release, version 3, owned by risk@example.org", "14 March 2026", "95 %",
         "attack-synonyms (robustness.attack) was planned and did not run.", "was not applicable", "stopped with an error",
         "Robustness: nothing was measured.", "Waiver W-9 expired",
     ):  # fmt: skip

@@ -42,7 +42,7 @@ def test_families_without_a_reading_are_named(record: AuditRecord) -> None:
 def test_the_headline_counts(record: AuditRecord, verdict: Verdict) -> None:
     for outcome, count in (("error", 2), ("inconclusive", 2)):
         said = headline(record, verdict.model_copy(update={"outcome": outcome}))
-        assert said.params["count"] == count
+        assert said.params["decided"].params["count"] == count
         assert "10 checks" in str(said)
     clean = tuple(r for r in verdict.rulings if r.outcome in ("pass", "waived"))
     said = headline(record, verdict.model_copy(update={"outcome": "waived", "rulings": clean}))

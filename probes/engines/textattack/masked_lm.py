@@ -112,6 +112,7 @@ def _open_model(name: str, folder: Path, changed: int) -> tuple[Any, Any]:  # no
             f"{name} is a {kind} model, whose word pieces TextAttack cannot tell from words",
             expected="one of " + ", ".join(KNOWN_KINDS),
         )
+    checkpoint.check_room(AutoModelForMaskedLM)
     model, info = AutoModelForMaskedLM.from_pretrained(
         str(checkpoint.folder), local_files_only=True, use_safetensors=True, output_loading_info=True
     )

@@ -154,7 +154,7 @@ def test_what_is_said_of_each_method(ask):
     assert [p.reference for p in plots] == [0.0, 0.0]
     assert [p.label for p in plots[0].points] == ["integrated_gradients", "input_x_gradient", "saliency"]
     without, only = (e for e in reading.evidence if isinstance(e, Curve))
-    assert [s.label for s in without.series] == ["integrated_gradients", "input_x_gradient", "saliency", "random"]
+    assert [str(s.label) for s in without.series] == ["integrated_gradients", "input_x_gradient", "saliency", "random"]
     first = without.series[0].points
     assert (first[0].x, first[0].y) == (0.0, pytest.approx(0.8))
     assert (first[-1].x, first[-1].y) == (1.0, pytest.approx(BASE))

@@ -265,7 +265,7 @@ def test_a_planted_gap_is_closed_on_rows_that_nothing_was_fitted_on(table: Any) 
     low, high = sorted(row[2] for row in thresholds.rows)
     assert high - low == pytest.approx(0.25, abs=0.08)
     curve = next(e for e in reading.evidence if e.kind == "curve")
-    by_name = {s.label: s.points for s in curve.series}
+    by_name = {str(s.label): s.points for s in curve.series}
     assert (by_name["present model"][0].x, by_name["present model"][0].y) == (
         pytest.approx(present.value), pytest.approx(found["present_accuracy", "gender"].value)
     )  # fmt: skip

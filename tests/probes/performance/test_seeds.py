@@ -57,7 +57,7 @@ def test_by_hand():
     assert [found["member_accuracy", f"seed-{i}"].value for i in range(3)] == shares
     plot = reading.evidence[0]
     assert isinstance(plot, IntervalPlot)
-    assert [p.label for p in plot.points] == ["seed-0", "seed-1", "seed-2", "ensemble"]
+    assert [str(p.label) for p in plot.points] == ["seed-0", "seed-1", "seed-2", "ensemble"]
     assert "0.265" in reading.remarks[-1].fill()
 
 

@@ -41,6 +41,27 @@ def test_the_recipe_is_the_models_own():
     assert (made.method, made.epochs, made.base) == ("head", 2, "b")
 
 
+def test_a_training_record_gives_no_leave_to_run_code(monkeypatch):
+    """The plan does; a record may come from anywhere."""
+    import probes.privacy.membership as membership
+    import probes.privacy.shadow as shadow
+    from probes.registry import create
+
+    told = record(trust_remote_code=True)
+    found = SimpleNamespace(
+        columns=lambda: {"label": ["a", "b"], "row_id": ["0", "1"]}, inputs=["x", "y"], record=told, pool=list
+    )
+    monkeypatch.setattr(membership, "material", lambda *_: found)
+    monkeypatch.setattr(membership, "_probabilities", lambda *_: np.full((2, 2), 0.5))
+    monkeypatch.setattr(membership, "_facts", lambda *_: {})
+    monkeypatch.setattr(shadow, "train_shadows", lambda *_: pytest.fail("trained"))
+    probe = create("privacy.membership", {"deep": "lira", "shadow_models": 4})
+    for checkpoint in (None, SimpleNamespace(trust_remote_code=False)):
+        subject = SimpleNamespace(classes=("a", "b"), checkpoint=checkpoint)
+        with pytest.raises(Unavailable, match="a record is no permission"):
+            probe.collect(subject, Context(instance="i", seed=1))
+
+
 def test_validation_is_set_aside_only_where_training_needs_it():
     assert shadow_recipe(record(validation_share=0.3), 1).held_out == 0
     assert shadow_recipe(record(validation_share=0.3, early_stopping=2), 1).held_out == 0.3

@@ -501,7 +501,7 @@ def test_pictures_follow_a_stated_rule(collected: pa.Table, ctx: Context) -> Non
     (grid,) = (e for e in reading.evidence if isinstance(e, ImageGrid))
     assert len(grid.tiles) == 12
     assert "seed 7" in grid.chosen_by.fill()
-    assert [t.label.rpartition(" ")[2] for t in grid.tiles[:3]] == ["before", "after", "change"]
+    assert [str(t.label).rpartition(", ")[2] for t in grid.tiles[:3]] == ["before", "after", "the change"]
     assert max(len(t.png_base64) for t in grid.tiles) < 2000
     shown = [row for row in collected.to_pylist() if row["png_before"] is not None]
     lines = collected.to_pylist()
