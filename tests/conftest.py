@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 import pytest
 from hypothesis import settings
 
 from fine_tune.data import AuditData
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 # The same examples every time, so that a red test stays red; `--hypothesis-profile=exploring` looks further.
 settings.register_profile("steady", derandomize=True, deadline=None)
@@ -114,3 +121,21 @@ def review_data(review_frame: pd.DataFrame) -> AuditData:
     return AuditData.from_frame(
         review_frame, input="text", label="label", groups=["gender"], cluster="template", id="row", name="reviews"
     )
+
+
+def chromium() -> str | None:
+    """The browser's path: ``PLUMBLINE_CHROMIUM``, or what lies on the path."""
+    return os.environ.get("PLUMBLINE_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Debian's Chromium, driven by Playwright, one for the whole process; without one its tests skip and say so."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="needs the dev extra's playwright")
+    path = chromium()
+    if path is None:
+        pytest.skip("needs Chromium: install Debian's package chromium, or name one in PLUMBLINE_CHROMIUM")
+    with sync_api.sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield opened
+        opened.close()

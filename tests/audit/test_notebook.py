@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import time
 from pathlib import Path
 
@@ -74,29 +73,22 @@ def test_a_result_shows_its_first_screen(executed):
     assert len(data["text/plain"]) < 400
 
 
-def test_the_cell_keeps_to_itself_in_a_browser(executed, tmp_path):
-    sync_api = pytest.importorskip("playwright.sync_api", reason="needs the dev extra's playwright")
-    path = os.environ.get("PLUMBLINE_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-    if path is None:
-        pytest.skip("needs Chromium: install Debian's package chromium, or name one in PLUMBLINE_CHROMIUM")
+def test_the_cell_keeps_to_itself_in_a_browser(executed, tmp_path, browser):
     notebook, _ = executed
     shown = next(c for c in notebook.cells if c.cell_type == "code" and c.source.startswith("result "))
     markup = shown.outputs[0]["data"]["text/html"]
     page_file = tmp_path / "cell.html"
     body = "<style>body{{margin:0}}</style><table id=theirs><tr><td>1</td></tr></table><div id=cell>{}</div>"
     seen = []
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 600, "height": 800})
-        page.on("request", lambda r: seen.append(r.url))
-        for inside in ("", markup):
-            page_file.write_text(body.format(inside), encoding="utf-8")
-            page.goto(page_file.as_uri())
-            seen.append(page.evaluate("JSON.stringify([...getComputedStyle(document.querySelector('#theirs td'))].map(k => "
-                                      "getComputedStyle(document.querySelector('#theirs td'))[k]))"))  # fmt: skip
-        assert page.evaluate("document.documentElement.scrollWidth") <= 600
-        assert page.locator("#cell tbody tr").count() > 3
-        browser.close()
+    page = browser.new_page(viewport={"width": 600, "height": 800})
+    page.on("request", lambda r: seen.append(r.url))
+    for inside in ("", markup):
+        page_file.write_text(body.format(inside), encoding="utf-8")
+        page.goto(page_file.as_uri())
+        seen.append(page.evaluate("JSON.stringify([...getComputedStyle(document.querySelector('#theirs td'))].map(k => "
+                                  "getComputedStyle(document.querySelector('#theirs td'))[k]))"))  # fmt: skip
+    assert page.evaluate("document.documentElement.scrollWidth") <= 600
+    assert page.locator("#cell tbody tr").count() > 3
     assert seen[0] == seen[2] == page_file.as_uri()
     assert seen[1] == seen[3]
 
