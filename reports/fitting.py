@@ -5,7 +5,6 @@ Renders pieces through the page's templates; decides only what is shown, never w
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -14,7 +13,7 @@ from typing import Any
 from jinja2 import Environment
 from markupsafe import Markup
 
-from probes.evidence import AnyMeasurement, Evidence, Message
+from probes.evidence import AnyMeasurement, Evidence, Message, message
 from reports import charts
 from reports.checks import CheckView
 from reports.instances import ProbeView
@@ -24,14 +23,16 @@ from reports.sections import Report
 
 _OPTIONAL_ENDS = re.compile("</(?:td|th|tr|tbody|thead|li|dt|dd)>")
 _EMPTY = Markup("")
+_EXAMPLES = ("text_pairs", "token_weights", "image_grid")
 _PER_MEASURE = (100, 40, 20, 10, 5, 3, 2, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shown:
-    """A probe's evidence and measurements as markup, and the titles of the evidence that did not fit."""
+    """A probe's evidence and measurements as markup; how much evidence did not fit, and what names it."""
 
     evidence: tuple[Markup, ...] = ()
+    left: int = 0
     left_out: tuple[Message, ...] = ()
     measurements: Markup = _EMPTY
 
@@ -64,46 +65,71 @@ class Fitting:
     def evidence(self, view: Report, total: int) -> dict[str, Shown]:
         """What each probe found, by its anchor, in at most about ``total`` bytes.
 
-        Every probe gets what it needs as far as that goes. Where it does not, a probe that has much to show gets more than
-        one that has little, though less than in proportion, and one that a check needing action rests on gets twice as much.
+        Every probe gets what it needs as far as that goes. Where it does not, all get alike, and one that a check needing action
+        rests on gets half as much again.
         """
         urgent = {c.ruling.check.rule.instance for c in view.checks if c.needs_action}
         probes = [p for family in view.families for p in family.probes]
         whole = {p.anchor: self._whole(p) for p in probes}
-        needs = {
-            p.anchor: sum(map(_size, whole[p.anchor].evidence)) + _size(whole[p.anchor].measurements) for p in probes
-        }
-        weights = {p.anchor: math.sqrt(needs[p.anchor] + 1) * (2 if p.instance in urgent else 1) for p in probes}
-        rooms = shared_out(needs, weights, total)
+        needs = {p.anchor: sum(map(_size, whole[p.anchor].evidence)) for p in probes}
+        tables = {p.anchor: _size(whole[p.anchor].measurements) for p in probes}
+        heads = {p.anchor: _size(self._measurements(p, _PER_MEASURE[-1])) for p in probes}
+        weights = {p.anchor: 1.5 if p.instance in urgent else 1.0 for p in probes}
+        # Pictures and examples before long tables of figures, which the bundle holds in a form that is easier to use.
+        rooms = shared_out({a: needs[a] + heads[a] for a in needs}, weights, total)
+        more = shared_out({a: tables[a] - heads[a] for a in needs}, weights, total - sum(rooms.values()))
         return {
-            p.anchor: whole[p.anchor] if needs[p.anchor] <= rooms[p.anchor] else self._cut(p, whole[p.anchor], rooms[p.anchor])
+            p.anchor: whole[p.anchor]
+            if needs[p.anchor] + tables[p.anchor] <= rooms[p.anchor] + more[p.anchor]
+            else self._cut(p, whole[p.anchor], rooms[p.anchor] + more[p.anchor])
             for p in probes
-        }  # fmt: skip
+        }
 
     def _whole(self, probe: ProbeView) -> Shown:
         evidence = tuple(self._one(e, probe, self.room) for e in probe.evidence)
         return Shown(evidence=evidence, measurements=self._measurements(probe, len(probe.measurements)))
 
     def _cut(self, probe: ProbeView, whole: Shown, most: int) -> Shown:
-        """As much as ``most`` bytes hold, evidence in its order; a piece that is too long is tried short."""
-        kept, left_out = [], []
+        """As much as ``most`` bytes hold: first one piece of every kind, so that no kind crowds out another, then the rest.
+
+        A piece that is too long is tried short. What is kept stands in its own order.
+        """
         least = self._measurements(probe, _PER_MEASURE[-1])
-        left = most - min(_size(least), most // 3)
-        for evidence, markup in zip(probe.evidence, whole.evidence, strict=True):
-            if _size(markup) > left:
-                markup = self._one(evidence, probe, self.room.short())  # noqa: PLW2901
-            if _size(markup) > left:
-                left_out.append(_title(evidence))
-                continue
-            kept.append(markup)
-            left -= _size(markup)
-        spent = sum(map(_size, kept))
+        left = most - min(_size(least), most // 4)
+        kept: dict[int, Markup] = {}
+        first = _first_of_each_kind(probe.evidence)
+        for waiting, i in zip(range(len(first), 0, -1), first, strict=True):
+            markup = self._within(probe, i, whole.evidence[i], left // waiting, left)
+            if markup is not None:
+                kept[i] = markup
+                left -= _size(markup)
+        for i in (i for i in range(len(probe.evidence)) if i not in first):
+            markup = self._within(probe, i, whole.evidence[i], left, left)
+            if markup is not None:
+                kept[i] = markup
+                left -= _size(markup)
+        spent = sum(map(_size, kept.values()))
         table = whole.measurements
         for count in _PER_MEASURE:
             if spent + _size(table) <= most:
                 break
             table = self._measurements(probe, count)
-        return Shown(evidence=tuple(kept), left_out=tuple(left_out), measurements=table)
+        return Shown(
+            evidence=tuple(kept[i] for i in sorted(kept)),
+            left_out=_titles([e for i, e in enumerate(probe.evidence) if i not in kept]),
+            left=len(probe.evidence) - len(kept),
+            measurements=table,
+        )
+
+    def _within(self, probe: ProbeView, i: int, whole: Markup, fair: int, most: int) -> Markup | None:
+        """A piece of evidence in full where it is within its fair share, else short where that fits at all."""
+        if _size(whole) <= fair:
+            return whole
+        for room in self.room.shorter():
+            short = self._one(probe.evidence[i], probe, room)
+            if _size(short) <= fair:
+                return short
+        return short if _size(short) <= most else None
 
     def _measurements(self, probe: ProbeView, per_measure: int) -> Markup:
         """The table of measurements, the first ``per_measure`` slices of each measure."""
@@ -140,14 +166,23 @@ def compact(markup: str) -> str:
     return _OPTIONAL_ENDS.sub("", markup)
 
 
+def _first_of_each_kind(evidence: tuple[Evidence, ...]) -> list[int]:
+    """Where the first piece of every kind stands: examples, then tables and pictures, then notes."""
+    kinds = [e.kind for e in evidence]
+    first = [i for i, kind in enumerate(kinds) if kinds.index(kind) == i]
+    return sorted(first, key=lambda i: (kinds[i] == "note", kinds[i] not in _EXAMPLES))
+
+
 def _methods(found: list[AnyMeasurement]) -> str:
     """The interval methods of one measure, said once at its head."""
     names = {m.interval.method.name if m.interval else "" for m in found if m.kind == "measurement"}
     return ", ".join(sorted(n for n in names if n))
 
 
-def _title(evidence: Evidence) -> Message:
-    return evidence.text if evidence.kind == "note" else evidence.title
+def _titles(evidence: list[Evidence]) -> tuple[Message, ...]:
+    """What names the pieces; notes have no titles, and are named together."""
+    titles = tuple(e.title for e in evidence if e.kind != "note")
+    return titles if len(titles) == len(evidence) else (*titles, message("notes"))
 
 
 def _size(text: str) -> int:

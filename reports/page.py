@@ -122,6 +122,7 @@ def _environment(language: str) -> Environment:
         curve=charts.curve,
         key=charts.key,
         thinned=charts.thinned,
+        most_points=charts.MOST_POINTS,
         most_drawn=charts.MOST_ROWS,
         outcome_words=wording.OUTCOME_WORDS,
         rests=wording.rests,
