@@ -97,7 +97,7 @@ class Fitting:
         least = self._measurements(probe, _PER_MEASURE[-1])
         left = most - min(_size(least), most // 4)
         kept: dict[int, Markup] = {}
-        first = _first_of_each_kind(probe.evidence)
+        first = self._first_of_each_kind(probe.evidence)
         for waiting, i in zip(range(len(first), 0, -1), first, strict=True):
             markup = self._within(probe, i, whole.evidence[i], left // waiting, left)
             if markup is not None:
@@ -120,6 +120,22 @@ class Fitting:
             left=len(probe.evidence) - len(kept),
             measurements=table,
         )
+
+    def _first_of_each_kind(self, evidence: tuple[Evidence, ...]) -> list[int]:
+        """Where the first piece of every kind stands: examples, then tables and pictures, then notes.
+
+        Of maps, one by a method that passed its checks on this model goes before the others.
+        """
+        first: dict[str, int] = {}
+        for i in sorted(range(len(evidence)), key=lambda i: (not self._passed(evidence[i]), i)):
+            first.setdefault(evidence[i].kind, i)
+        return sorted(first.values(), key=lambda i: (evidence[i].kind == "note", evidence[i].kind not in _EXAMPLES, i))
+
+    def _passed(self, evidence: Evidence) -> bool:
+        if evidence.kind != "token_weights" or not evidence.texts:
+            return False
+        trust = self.shared["report"].trust.get(evidence.texts[0].method)
+        return trust is not None and trust.state == "passed"
 
     def _within(self, probe: ProbeView, i: int, whole: Markup, fair: int, most: int) -> Markup | None:
         """A piece of evidence in full where it is within its fair share, else short where that fits at all."""
@@ -164,13 +180,6 @@ class Fitting:
 def compact(markup: str) -> str:
     """Markup without the end tags that HTML lets one leave out; text from data is escaped and holds none."""
     return _OPTIONAL_ENDS.sub("", markup)
-
-
-def _first_of_each_kind(evidence: tuple[Evidence, ...]) -> list[int]:
-    """Where the first piece of every kind stands: examples, then tables and pictures, then notes."""
-    kinds = [e.kind for e in evidence]
-    first = [i for i, kind in enumerate(kinds) if kinds.index(kind) == i]
-    return sorted(first, key=lambda i: (kinds[i] == "note", kinds[i] not in _EXAMPLES))
 
 
 def _methods(found: list[AnyMeasurement]) -> str:

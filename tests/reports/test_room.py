@@ -274,3 +274,16 @@ def test_room_shrinks_but_never_to_nothing() -> None:
     assert least.rows == 5
     assert least.examples == 2
     assert least.shorter()[0].rows <= 10
+
+
+def test_examples_outlive_long_tables_where_room_is_short(typical: tuple[AuditRecord, Verdict]) -> None:
+    page = render(*typical)
+    for name, kinds in {n: {k for k, _ in evidence} for n, (_, _, evidence) in SHAPE.items()}.items():
+        section = re.search(
+            rf'<article class="probe" id="p-{name}">(.*?)(?=<article class="probe"|<section)', page, re.DOTALL
+        )
+        assert section is not None, name
+        assert ("Before and after" in section[1]) >= ("pairs" in kinds), name
+        assert ('class="tokens"' in section[1]) >= bool(kinds - {"note", "table", "plot", "curve", "lines", "pairs"}), (
+            name
+        )
