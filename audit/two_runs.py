@@ -182,7 +182,7 @@ class _Two:
         except PlumblineError as error:
             found = dict.fromkeys(smooth, message("{why}", why=str(error)))
         # What resampling cannot give, both runs' own intervals on the common rows may.
-        rest = [f for f in figures if isinstance(found.get(f, message("")), Message)]
+        rest = [f for f in figures if found.get(f) is None or isinstance(found[f], Message)]
         found |= by_bounds(both, rest, self._level) if rest else {}
         return {f: (m, "paired") for f, m in found.items()}
 

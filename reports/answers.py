@@ -122,7 +122,7 @@ def _unchecked(record: AuditRecord) -> tuple[tuple[Message, ...], str]:
         for words in blank[1:]:
             said = message("{some}, {more}", some=said, more=words)
         out.append(message("Nothing was measured on: {families}.", families=said))
-    out.append(message("Other data, other uses and later versions of the model."))
+    out.append(message("Nor were other data, other uses or later versions of the model."))
     return tuple(out), "uncovered"
 
 

@@ -146,7 +146,7 @@ class _Edition:
 
     def _message(self, instance: str, m: Message) -> Message:
         """The sentence without counts and names that may not be told; seeds are no counts."""
-        return Message(text=m.text, params={k: self._told(instance, k, v) for k, v in m.params.items()})
+        return m.model_copy(update={"params": {k: self._told(instance, k, v) for k, v in m.params.items()}})
 
     def _told(self, instance: str, key: str, value: Scalar | Message) -> Scalar | Message:
         if isinstance(value, Message):
@@ -168,17 +168,15 @@ def _alone(counts: Counts) -> Counts:
 def _nameless(m: Message, persons: frozenset[str]) -> Message:
     """A change of the policy without the names of its owners, old or new."""
     owner = m.params.get("field") == "owner"
-    return Message(
-        text=m.text,
-        params={
-            k: _nameless(v, persons)
-            if isinstance(v, Message)
-            else WITHHELD
-            if (owner and k in ("before", "after")) or v in persons
-            else v
-            for k, v in m.params.items()
-        },
-    )
+    kept = {
+        k: _nameless(v, persons)
+        if isinstance(v, Message)
+        else WITHHELD
+        if (owner and k in ("before", "after")) or v in persons
+        else v
+        for k, v in m.params.items()
+    }
+    return m.model_copy(update={"params": kept})
 
 
 def _without_lists(value: object) -> object:

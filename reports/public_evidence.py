@@ -143,7 +143,7 @@ class _Screen:
         return bad | {i for _, i in others[:1]}
 
     def _fewer(self, count: int) -> list[Evidence]:
-        return [Note(text=message(_FEWER.text, n=count))] if count else []
+        return [Note(text=_FEWER.put(n=count))] if count else []
 
 
 def _least(row: Sequence[Cell]) -> float | None:
