@@ -22,9 +22,9 @@ from audit.pipeline import Surroundings, audit_subject, check_free, rebundle, re
 from audit.progress import chosen, say_on_stderr
 from audit.result import Result
 from audit.runner import Job, cost_key, planned_probes, said_of_profile, steps
+from audit.sound import open_sound
 from audit.store import Store, default_cache
 from probes.evidence import Need
-from reports.bundle import Bundle
 from reports.record import PlannedProbe, Policy, Waiver
 
 if TYPE_CHECKING:
@@ -204,9 +204,11 @@ def run_plan(
     demands = Demands(
         policy=document.value if document else None,
         waivers=_waivers(_beside(loaded, waivers, loaded.plan.waivers) or ()),
-        baselines=_baselines({**_plan_baselines(loaded), **(baselines or {})}),
+        baselines=_baselines(
+            {**_plan_baselines(loaded), **_asked_for(baselines, document.value if document else None)}
+        ),
         on=datetime.date.today(),
-        lock=read_lock(Path(lock)) if lock is not None else None,
+        lock=read_lock(Path(lock), today=datetime.date.today()) if lock is not None else None,
     )
     with tempfile.TemporaryDirectory(prefix="plumbline-") as fresh:
         surroundings = _surroundings(cache if resume else fresh, progress)
@@ -273,8 +275,12 @@ def policy_of(plan: PathLike, policy: PathLike | None = None) -> Document[Policy
 
 
 def load(run: PathLike) -> Result:
-    """A finished run from its bundle."""
-    bundle = Bundle.open(run)
+    """A finished run from its bundle.
+
+    Raises:
+        VerificationError: the bundle does not agree with its own hashes.
+    """
+    bundle = open_sound(run)
     return Result(record=bundle.record(), verdict=bundle.verdict(), path=Path(run))
 
 
@@ -297,11 +303,14 @@ def gate(
         baselines: run folders by name.
         on: the day as of which waivers count; today by default.
         out: write a new bundle with this verdict there.
+
+    Raises:
+        VerificationError: the bundle does not agree with its own hashes, so nothing is decided on it.
     """
-    bundle = Bundle.open(run.path if isinstance(run, Result) else run)
+    bundle = open_sound(run.path if isinstance(run, Result) else run)
     old = bundle.verdict()
-    given = _baselines(baselines or {})
     demanded, found = _policy(old.policy if policy is None else policy)
+    given = _baselines(_asked_for(baselines, demanded))
     excuses = old.waivers if waivers is None else _waivers(waivers)
     day = on or datetime.date.today()
     verdict = regate(
@@ -334,7 +343,7 @@ def measure_steadiness(
     """
     from audit.steadiness import steadiness
 
-    bundle = Bundle.open(run.path if isinstance(run, Result) else run)
+    bundle = open_sound(run.path if isinstance(run, Result) else run)
     demanded, _ = _policy(bundle.verdict().policy if policy is None else policy)
     if demanded is None:
         raise GateError(
@@ -421,6 +430,18 @@ def _waivers(given: PathLike | Sequence[Waiver]) -> tuple[Waiver, ...]:
 def _baselines(given: Mapping[str, PathLike]) -> dict[str, Run]:
     found = {name: find_baseline(Path(path)) for name, path in given.items()}
     return {name: open_baseline(name, bundle) for name, bundle in found.items() if bundle is not None}
+
+
+def _asked_for(given: Mapping[str, PathLike] | None, policy: Policy | None) -> Mapping[str, PathLike]:
+    """The baselines given; one that no rule asks for is a slip of the pen, which ``baseline_missing: skip`` would hide."""
+    names = sorted({r.baseline for r in (policy.rules if policy else ()) if r.baseline is not None})
+    for name in given or {}:
+        if name not in names:
+            raise GateError(
+                f"a baseline called {name!r} was given, and no rule of the policy asks for it",
+                expected=f"one of {', '.join(names)}" if names else "none: no rule compares with a baseline",
+            )
+    return given or {}
 
 
 def _plan_baselines(loaded: LoadedPlan) -> dict[str, PathLike]:

@@ -72,16 +72,24 @@ def make_lock(
     )
 
 
-def read_lock(path: Path) -> Lock:
-    """A lock file.
+def read_lock(path: Path, *, today: datetime.date) -> Lock:
+    """A lock file, for a run that is about to be made.
 
     Raises:
-        PlanError: there is none at ``path``.
+        PlanError: there is none at ``path``, or it is of a day to come.
         RecordError: it is no lock.
     """
     if not path.is_file():
         raise PlanError(f"there is no file {path}", expected="a lock that `plumbline lock PLAN --out FILE` wrote")
-    return parse(read_file(path, MOST_RECORD, error=PlanError), Lock, where=str(path))
+    lock = parse(read_file(path, MOST_RECORD, error=PlanError), Lock, where=str(path))
+    # Around the world two days are today.
+    if lock.locked_on > today + datetime.timedelta(days=1):
+        raise PlanError(
+            f"{path} says that it was made on {lock.locked_on}, which is still to come",
+            expected="a lock that was made before the run",
+            fix="set the clock right, and lock again",
+        )
+    return lock
 
 
 def check_lock(lock: Lock, record: AuditRecord, policy: Policy | None) -> LockCheck:

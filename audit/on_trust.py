@@ -38,6 +38,10 @@ def _parts(bundle: Bundle, record: AuditRecord) -> Iterator[tuple[str, str]]:
     yield ENVIRONMENT, "packages, hardware and switches are as the run's machine gave them; nothing here can look at it"
     if (bundle.folder / TIMINGS).is_file():
         yield TIMINGS, "how long each step took is as the run's clock gave it"
+    yield (
+        f"{RESULTS}: the run",
+        "its name and version, what it says of its subject, and its remarks are as the run gave them",
+    )
     if record.training is not None:
         yield f"{RESULTS}: training", "the training record, its privacy ledger included, is as the training wrote it"
     for name in record.attestations:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from audit.signing.trusted import NOBODY, Trusted, signature_beside
+from audit.sound import open_sound
 from probes.evidence import message
 from reports.assets import asset_files
 from reports.bundle import Bundle
@@ -30,9 +31,9 @@ def render(
         least: rows that a figure of the public edition rests on at least.
 
     Raises:
-        VerificationError: a signature of ``trusted`` is missing or does not hold.
+        VerificationError: the run does not agree with its own hashes, or a signature of ``trusted`` is missing or does not hold.
     """
-    bundle = Bundle.open(run)
+    bundle = open_sound(run)
     showing = Showing(language=language, edition=edition, least=least, beside=_beside(bundle, trusted, edition))
     return page_of(bundle.record(), bundle.verdict(), showing)
 
@@ -58,10 +59,10 @@ def render_to(
 
     Raises:
         RecordError: the page would lie in the run itself, which is never written into.
-        VerificationError: a signature of ``trusted`` is missing or does not hold; then nothing is written.
+        VerificationError: the run does not agree with its own hashes, or a signature of ``trusted`` is missing or does not hold; then nothing is written.
     """
 
-    page, bundle = Path(out), Bundle.open(run)
+    page, bundle = Path(out), open_sound(run)
     if page.resolve().is_relative_to(Path(run).resolve()):
         raise RecordError(
             f"{page} lies in the run itself",

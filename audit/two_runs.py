@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 from audit.moving import Figure, Moved, by_bounds, by_jackknife, figures_of, p_value
 from audit.pairing import Both, Incomparable, Run
 from audit.progress import chosen
+from audit.sound import open_sound
 from fine_tune.errors import PlumblineError
 from probes.evidence import AnyMeasurement, MeasureDefinition, Measurement, Message, message
 from probes.probe import Progress
 from reports.bundle import Bundle
 from reports.comparison import Difference, NotCompared, RunComparison, RunFacts, Way
-from reports.errors import VerificationError
 from reports.files import MANIFEST, file_digest
 from reports.policy_changes import policy_changes
 from reports.record import Defaults, Finding, Outcome, Verdict
@@ -77,15 +77,7 @@ def compare_bundles(before: Bundle, after: Bundle, progress: Progress) -> RunCom
 
 def _opened(given: Path | str | Result) -> Bundle:
     folder = given if isinstance(given, str | Path) else given.path
-    bundle = Bundle.open(folder)
-    problems = bundle.check()
-    if problems:
-        raise VerificationError(
-            f"{bundle.folder} does not agree with its own hashes: {problems[0]}",
-            expected="a bundle that verifies",
-            fix=f"see `plumbline verify {bundle.folder}`",
-        )
-    return bundle
+    return open_sound(folder)
 
 
 def _order(then: Verdict, now: Verdict) -> Iterator[Message]:

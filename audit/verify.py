@@ -20,6 +20,7 @@ from audit.on_trust import on_trust
 from audit.restate import reread
 from audit.signing.trusted import NOBODY, Trusted, check_signatures
 from audit.verify_model import verify_model
+from audit.verify_probes import verify_probes
 from audit.verify_provenance import verify_provenance
 from fine_tune.errors import PlumblineError
 from probes.errors import ProbeError
@@ -83,6 +84,7 @@ def verify(folder: Path, trusted: Trusted = NOBODY, model: Path | None = None) -
         report.problems.append(f"{RESULTS}: is not written the way Plumbline writes it")
     if verdict.record_sha256 != sha256(record.to_json().encode()).hexdigest():
         report.problems.append(f"{VERDICT}: was decided on another {RESULTS}")
+    verify_probes(record, report)
     for finding in record.findings:
         _verify_finding(bundle, record, finding, report)
     _verify_card(bundle, record, report)

@@ -107,6 +107,7 @@ def bundle_digest(folder: Path) -> str:
 
     Raises:
         VerificationError: there is none.
+        RecordError: it is too large to be one.
     """
     path = folder / MANIFEST
     if path.is_symlink() or not path.is_file():
@@ -117,12 +118,12 @@ def bundle_digest(folder: Path) -> str:
 def reviews_of(folder: Path) -> Reviews:
     """What lies beside a bundle; nothing is left out, and nothing that is no review counts.
 
-    Where the bundle has no ``MANIFEST.json``, none binds.
+    Where the bundle has no ``MANIFEST.json`` that can be read, none binds.
     """
     place = folder / REVIEWS
     try:
         bound = bundle_digest(folder)
-    except VerificationError:
+    except (RecordError, VerificationError):
         bound = ""
     if place.is_symlink():
         return Reviews(every=(), problems=(message("{name} is a link, so no review in it counts.", name=REVIEWS),))

@@ -119,7 +119,8 @@ def verify(
         ("PROBLEM", report.problems),
     ):
         for line in lines:
-            typer.echo(f"{word}: {printable(line)}")
+            # An error of several lines is one line here, as every other part is.
+            typer.echo(f"{word}: {printable('; '.join(part.strip() for part in line.splitlines()))}")
     if not report.ok:
         typer.echo(f"error: {run} does not verify: problems: {len(report.problems)}", err=True)
         raise typer.Exit(NOT_VERIFIED)

@@ -67,11 +67,11 @@ def _show_framework(framework: Framework) -> None:
 
 
 def _show_index(run: Path, id_: str | None, *, as_json: bool) -> None:
+    from audit.sound import open_sound
     from audit.tables import print_table
-    from reports.bundle import Bundle
     from reports.regulatory_index import regulatory_index
 
-    bundle = Bundle.open(run)
+    bundle = open_sound(run)
     index = regulatory_index(bundle.record(), bundle.verdict())
     if id_ is not None:
         index = index.model_copy(update={"frameworks": tuple(f for f in index.frameworks if f.id == id_)})

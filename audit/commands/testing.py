@@ -25,15 +25,24 @@ def lock(
     profile: ProfileName = None,
 ) -> None:
     """Fix policy, data, probes, options and seed before a run; give the hash to somebody who keeps it."""
+    from audit.errors import PlanError
     from audit.lock import make_lock
 
     unheard(context)
     content = make_lock(plan, policy, profile=profile).to_json().encode()
-    with out.open("xb") as stream:
-        stream.write(content)
+    try:
+        with out.open("xb") as stream:
+            stream.write(content)
+    except FileExistsError:
+        raise PlanError(
+            f"{out} is there already", expected="a new file", fix="name another; locks are not replaced"
+        ) from None
     typer.echo(f"Lock: {out}")
     typer.echo(f"sha256: {sha256(content).hexdigest()}")
-    typer.echo(f"Next: plumbline run {plan} --lock {out} --out RUN")
+    under = "".join(
+        f" --{name} {given}" for name, given in (("policy", policy), ("profile", profile)) if given is not None
+    )
+    typer.echo(f"Next: plumbline run {plan}{under} --lock {out} --out RUN")
 
 
 def selftest(

@@ -10,6 +10,7 @@ import pytest
 
 import audit
 from audit.demands import find_baseline
+from audit.errors import GateError
 from audit.verify import verify
 from reports.errors import RecordError
 
@@ -102,3 +103,17 @@ def test_what_changed_in_the_policy_since_the_baseline_is_told_and_can_be_decide
 
 def test_without_a_baseline_nothing_is_said_of_the_policy(finished):
     assert audit.load(finished).verdict.policy_changes is None
+
+
+def test_a_baseline_that_no_rule_asks_for_is_refused(material, finished, tmp_path):
+    """With ``baseline_missing: skip`` a misspelled name would skip the rule, and nobody would know."""
+    rule = '{id: same, measure: "performance:accuracy", baseline: main, max_drop: 0.1, baseline_missing: skip}'
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(f"schema: plumbline.policy/v1\nname: p\nversion: 1\nowner: o\nrules:\n  - {rule}\n")
+    with pytest.raises(GateError, match="'mian' was given"):
+        audit.gate(finished, policy=policy, baselines={"mian": finished})
+    plan = material.write(tmp_path / "plan")
+    with pytest.raises(GateError, match="'mian' was given"):
+        audit.run_plan(plan, tmp_path / "run", policy=policy, baselines={"mian": finished}, progress=False)
+    assert not (tmp_path / "run").exists()
+    assert audit.gate(finished, policy=policy, baselines={"main": finished}).verdict.outcome == "pass"

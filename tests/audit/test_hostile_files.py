@@ -7,6 +7,7 @@ import os
 import shutil
 import time
 import zipfile
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -205,7 +206,7 @@ def test_an_archive_is_no_bundle_and_no_lock(tmp_path: Path) -> None:
     with pytest.raises(RecordError, match="is no folder"):
         Bundle.open(path)
     with pytest.raises(RecordError, match="cannot be read"):
-        read_lock(path)
+        read_lock(path, today=date(2026, 1, 1))
     assert not (tmp_path.parent / "escaped").exists()
 
 

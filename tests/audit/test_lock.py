@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from datetime import date
+from datetime import date, timedelta
 
 import pytest
 from hypothesis import given, settings
@@ -140,6 +140,27 @@ def test_broken_locks_end_in_a_message(tmp_path, plan):
     (tmp_path / "bad.json").write_text('{"schema": "plumbline.lock/v1"}')
     with pytest.raises(RecordError):
         ran(plan, tmp_path, tmp_path / "bad.json")
+
+
+def test_a_lock_of_a_day_to_come_is_refused(plan, tmp_path):
+    """It cannot have been made before the run, whatever else it says."""
+    path = tmp_path / "later.json"
+    tomorrow = date.today() + timedelta(days=1)  # somewhere it is tomorrow already
+    path.write_text(make_lock(plan, on=tomorrow).to_json())
+    assert ran(plan, tmp_path, path).verdict.lock.matched
+    path.write_text(make_lock(plan, on=tomorrow + timedelta(days=1)).to_json())
+    with pytest.raises(PlanError, match="still to come"):
+        ran(plan, tmp_path, path)
+
+
+def test_the_command_that_it_names_keeps_to_the_lock(plan, tmp_path):
+    plan.write_text(plan.read_text() + "profiles:\n  pr: {sample: 100}\n")
+    runner, lock = CliRunner(), tmp_path / "pr.json"
+    done = runner.invoke(cli.app, ["lock", str(plan), "--profile", "pr", "--out", str(lock)])
+    (line,) = [line for line in done.output.splitlines() if line.startswith("Next: plumbline ")]
+    words = line.removeprefix("Next: plumbline ").replace("RUN", str(tmp_path / "run")).split()
+    runner.invoke(cli.app, [*words, "--cache", str(tmp_path / "cache")])
+    assert audit.load(tmp_path / "run").verdict.lock.matched
 
 
 def test_on_the_command_line_a_lock_is_never_replaced(plan, tmp_path):

@@ -183,3 +183,62 @@ def test_the_model_at_hand_is_compared_with_the_audited_one(rich: Path, tmp_path
 def test_a_run_of_a_table_has_no_model_to_compare(finished: Path, tmp_path: Path) -> None:
     (problem,) = verify(finished, model=tmp_path).problems
     assert "only with a checkpoint" in problem
+
+
+def said_of_itself(body: Any, change: Any) -> None:
+    """In the plan and in the finding alike, as a forger would."""
+    for part in ("planned", "findings"):
+        (found,) = [p for p in body[part] if p["instance"] == "performance"]
+        change(found["info"])
+
+
+@pytest.mark.parametrize(
+    ("part", "change"),
+    [
+        ("limits", lambda info: info["limits"].clear()),
+        ("asks", lambda info: info["asks"].update(text="Is it good?")),
+        ("defines", lambda info: info["defines"][0].update(source="a standard")),
+        ("needs", lambda info: info["needs"].pop()),
+    ],
+)
+def test_so_is_what_a_probe_says_of_itself(rich: Path, tmp_path: Path, part: str, change: Any) -> None:
+    problems = verify(forge(rich, tmp_path / "forged", lambda body: said_of_itself(body, change))).problems
+    assert problems == [f"results.json: performance: performance.classification says otherwise of its {part}"]
+
+
+def test_what_another_version_says_of_itself_is_told_as_believed(rich: Path, tmp_path: Path) -> None:
+    def change(info: Any) -> None:
+        info["version"] = "0.0.9"
+        info["limits"].clear()
+
+    report = verify(forge(rich, tmp_path / "forged", lambda body: said_of_itself(body, change)))
+    assert any(
+        line.startswith("performance: what performance.classification says of itself") for line in report.not_recomputed
+    )
+
+
+def test_plan_and_findings_agree(rich: Path, tmp_path: Path) -> None:
+    def unplanned(body: Any) -> None:
+        body["planned"] = [p for p in body["planned"] if p["instance"] != "calibration"]
+
+    def twice(body: Any) -> None:
+        body["findings"].append(next(f for f in body["findings"] if f["instance"] == "calibration"))
+
+    def another_seed(body: Any) -> None:
+        next(f for f in body["findings"] if f["instance"] == "calibration")["seed"] += 1
+
+    for change, said in (
+        (unplanned, "is not in the plan"),
+        (twice, "is found 2 times"),
+        (another_seed, "its seed is 4"),
+    ):
+        problems = verify(forge(rich, tmp_path / change.__name__, change)).problems
+        assert any(p.startswith("results.json: calibration: ") and said in p for p in problems), problems
+
+
+def test_what_was_planned_and_did_not_run_is_told(rich: Path, tmp_path: Path) -> None:
+    def left_out(body: Any) -> None:
+        body["findings"] = [f for f in body["findings"] if f["instance"] != "calibration"]
+
+    told = verify(forge(rich, tmp_path / "forged", left_out)).not_recomputed
+    assert any(line.startswith("calibration: is in the plan and did not run") for line in told)
