@@ -273,11 +273,15 @@ def _sum_up(rulings: Sequence[Ruling], policy: Policy | None) -> tuple[Outcome, 
         return "error", BROKEN, tuple(r.reason for r in rulings)
     blocking = [r for r in rulings if r.check.rule.severity == "blocking"]
     if not blocking:
-        return (
-            "pass",
-            PASS,
-            (message("No rule of the policy blocks; {count} advisory checks ran.", count=len(rulings)),),
-        )
+        short = sum(r.outcome != "pass" for r in rulings)
+        said = message("No rule of the policy blocks; {count} advisory checks ran.", count=len(rulings))
+        if short:
+            said = message(
+                "No rule of the policy blocks; {count} advisory checks ran, {short} of them without a pass.",
+                count=len(rulings),
+                short=short,
+            )
+        return "pass", PASS, (said,)
     blocks = policy.defaults.on_inconclusive == "block"
     codes: tuple[tuple[Outcome, int], ...] = (
         ("fail", FAIL),

@@ -127,8 +127,10 @@ def keyless_payload(content: bytes) -> bytes:
             raise ValueError(f"it has {len(content)} bytes, more than {LONGEST}")
         envelope = json.loads(content)["dsseEnvelope"]
         return base64.b64decode(envelope["payload"], validate=True)
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise RecordError(f"it cannot be read: {error!r}", expected=expected, where=SIGSTORE) from None
+    except KeyError as error:
+        raise RecordError(f"it lacks {error.args[0]!r}", expected=expected, where=SIGSTORE) from None
+    except (ValueError, TypeError, RecursionError) as error:
+        raise RecordError(f"it cannot be read: {error}", expected=expected, where=SIGSTORE) from None
 
 
 def bundle_statement(bundle: Bundle) -> str:

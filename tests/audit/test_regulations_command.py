@@ -48,7 +48,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def said(*words: str, code: int = 0) -> str:
-    done = CliRunner().invoke(app, ["regulations", *words])
+    done = CliRunner(env={"COLUMNS": "250"}).invoke(app, ["regulations", *words])
     assert done.exit_code == code, done.output
     return done.output
 
@@ -100,7 +100,7 @@ def test_an_unknown_framework_in_a_plan_is_refused_with_its_line(tmp_path: Path)
 
 @pytest.mark.parametrize("words", [("sr-11-7",), ("--run", "nowhere")])
 def test_what_is_not_there_ends_in_one_sentence(words: tuple[str, ...], tmp_path: Path) -> None:
-    done = CliRunner().invoke(app, ["regulations", *words])
+    done = CliRunner(env={"COLUMNS": "250"}).invoke(app, ["regulations", *words])
     assert done.exit_code == 2
     assert "Traceback" not in done.output
 
