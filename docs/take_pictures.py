@@ -39,7 +39,7 @@ def printed(page: Page) -> None:
     import pypdfium2
 
     pdf = pypdfium2.PdfDocument(page.pdf(format="A4", print_background=True))
-    pdf[0].render(scale=1.3).to_pil().convert("P").save(OUT / "printed.png", optimize=True)
+    pdf[0].render(scale=1.3).to_pil().save(OUT / "printed.png", optimize=True)
 
 
 def family(page: Page, run: Path, name: str) -> bool:
