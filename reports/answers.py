@@ -7,6 +7,7 @@ go unanswered.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
 from typing import Literal
 
 from probes.evidence import Message, message
@@ -14,7 +15,7 @@ from reports.changes import change_words, policy_change_words
 from reports.checks import CheckView
 from reports.instances import probe_views
 from reports.record import AuditRecord, Verdict
-from reports.wording import FAMILY_WORDS, level_words
+from reports.wording import FAMILY_WORDS, level_words, listed
 
 Question = Literal["harmed", "sure", "unchecked", "changed", "waived", "data", "reproduce", "personal"]
 QUESTIONS: dict[Question, Message] = {
@@ -69,15 +70,22 @@ def _harmed(checks: tuple[CheckView, ...]) -> tuple[tuple[Message, ...], str]:
     features = _axes(failed, "feature")
     out = []
     if groups:
-        out.append(message("Beyond the policy's limits for {groups}.", groups="; ".join(groups)))
+        out.append(
+            message(
+                "Beyond the policy's limits for {groups}.",
+                groups=reduce(lambda one, more: message("{one}; {more}", one=one, more=more), groups),
+            )
+        )
     if features:
         out.append(
-            message("Differences beyond the limits between the groups of: {features}.", features=_listed(features))
+            message(
+                "Differences beyond the limits between the groups of: {features}.", features=listed(features, _NAMED)
+            )
         )
     return tuple(out), failed[0].anchor
 
 
-def _axes(checks: list[CheckView], kind: str) -> list[str]:
+def _axes(checks: list[CheckView], kind: str) -> list[Message]:
     """The axes of one kind, feature by feature: ``gender: female, male``."""
     found: dict[str, list[str]] = {}
     for check in checks:
@@ -87,7 +95,10 @@ def _axes(checks: list[CheckView], kind: str) -> list[str]:
             value = " × ".join(a.value for a in axes if a.value)
             if value and value not in values:
                 values.append(value)
-    return [f"{name}: {_listed(values)}" if values else name for name, values in found.items()]
+    return [
+        message("{name}: {values}", name=name, values=listed(values, _NAMED)) if values else listed([name])
+        for name, values in found.items()
+    ]
 
 
 def _sure(record: AuditRecord, verdict: Verdict, checks: tuple[CheckView, ...]) -> tuple[tuple[Message, ...], str]:
@@ -116,12 +127,9 @@ def _unchecked(record: AuditRecord) -> tuple[tuple[Message, ...], str]:
     out = []
     if missing:
         out.append(message("{n} of {all} probes gave no result: {names}.", n=len(missing), all=len(views),
-                           names=_listed([v.instance for v in missing])))  # fmt: skip
+                           names=listed([v.instance for v in missing], _NAMED)))  # fmt: skip
     if blank:
-        said = blank[0]
-        for words in blank[1:]:
-            said = message("{some}, {more}", some=said, more=words)
-        out.append(message("Nothing was measured on: {families}.", families=said))
+        out.append(message("Nothing was measured on: {families}.", families=listed(blank)))
     out.append(message("Nor were other data, other uses or later versions of the model."))
     return tuple(out), "uncovered"
 
@@ -180,11 +188,6 @@ def _personal(record: AuditRecord, checks: tuple[CheckView, ...]) -> tuple[tuple
     else:
         said = message("No breach detected in {all} privacy checks.", all=len(about))
     return (said, shown), about[0].anchor
-
-
-def _listed(names: list[str]) -> str:
-    more = len(names) - _NAMED
-    return ", ".join(names[:_NAMED]) + (f", +{more}" if more > 0 else "")
 
 
 def _some(value: Message | None) -> tuple[Message, ...]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from probes.evidence import Message, message
 from reports.record import Comparison, NoComparison, Verdict
-from reports.wording import measure_words, slice_words
+from reports.wording import listed, measure_said, slice_said
 
 _NAMED = 4
 
@@ -60,7 +60,7 @@ def change_words(verdict: Verdict) -> tuple[Message, ...]:
         out.append(message("Compared figures without a change beyond noise: {n}.", n=len(found.neither)))
     names = sorted({c.baseline for c in found.failed})
     if names:
-        out.append(message("No comparison was possible with: {names}.", names=", ".join(names)))
+        out.append(message("No comparison was possible with: {names}.", names=listed(names)))
     if not out:
         out.append(message("No baseline was given, so nothing is known about change."))
     return tuple(out)
@@ -77,10 +77,13 @@ def policy_change_words(verdict: Verdict) -> Message | None:
     return None
 
 
-def _names(found: tuple[Comparison, ...]) -> str:
-    said = [measure_words(c.measure) + (f" ({slice_words(c.slice)})" if c.slice else "") for c in found]
-    more = len(said) - _NAMED
-    return ", ".join(said[:_NAMED]) + (f", +{more}" if more > 0 else "")
+def _names(found: tuple[Comparison, ...]) -> Message:
+    return listed([_figure(c.measure, slice_said(c.slice)) for c in found], _NAMED)
+
+
+def _figure(measure: str, where: Message | None) -> Message:
+    said = measure_said(measure)
+    return said if where is None else message("{measure} ({where})", measure=said, where=where)
 
 
 def _once(made: list[Comparison]) -> list[Comparison]:

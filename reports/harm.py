@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 from probes.evidence import Message, Slice, message
 from reports.comparison import Difference
 from reports.record import Comparison, NoComparison
+from reports.wording import listed
 
 _NAMED = 6
 
@@ -90,6 +92,8 @@ def harm_headline(groups: Iterable[HarmedGroup], compared: int, level: float) ->
     )  # fmt: skip
 
 
-def _named(groups: Sequence[HarmedGroup]) -> str:
-    named = [", ".join(a.selector for a in g.slice) for g in groups[:_NAMED]]
-    return "; ".join(named) + (f"; +{len(groups) - _NAMED}" if len(groups) > _NAMED else "")
+def _named(groups: Sequence[HarmedGroup]) -> Message:
+    named = [listed([a.selector for a in g.slice]) for g in groups[:_NAMED]]
+    if len(groups) > _NAMED:
+        named.append(listed([f"+{len(groups) - _NAMED}"]))
+    return reduce(lambda one, more: message("{one}; {more}", one=one, more=more), named)

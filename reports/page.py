@@ -128,7 +128,6 @@ def _environment(language: str) -> Environment:
         rests=wording.rests,
         suppressed=is_suppressed,
         slice_said=wording.slice_said,
-        slice_words=wording.slice_words,
         slice_name=slice_name,
         differences=differences,
         numeric_columns=_numeric_columns,

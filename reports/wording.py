@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from functools import reduce
 from typing import Literal
 
@@ -74,7 +75,17 @@ def measure_said(name: str, first: Literal["capital", "keep"] = "capital") -> Me
 def slice_said(axes: Slice) -> Message | None:
     """A slice for reading, in any language; None for all rows."""
     said = [_AXES[a.kind, bool(a.value)].put(name=a.name, value=a.value) for a in axes]
-    return reduce(lambda one, more: message("{one}, {more}", one=one, more=more), said) if said else None
+    return listed(said) if said else None
+
+
+def listed(names: Sequence[Message | str], most: int | None = None) -> Message:
+    """Names after commas, in any language's own; of those beyond ``most`` only the number."""
+    said: list[Message | str] = list(names if most is None else names[:most])
+    if len(said) < len(names):
+        said.append(f"+{len(names) - len(said)}")
+    # A name from data is a value, never a sentence, so that no catalogue and no brace in it is taken for one.
+    start = message("{name}", name=said[0] if said else "–")
+    return reduce(lambda one, more: message("{one}, {more}", one=one, more=more), said[1:], start)
 
 
 def slice_words(axes: Slice) -> str:

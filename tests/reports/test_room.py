@@ -32,6 +32,7 @@ from probes.evidence import (
     WeightedText,
     message,
 )
+from reports.language import languages
 from reports.page import render
 from reports.record import AuditRecord, Check, Finding, PlannedProbe, Rule, Ruling, Verdict
 from reports.room import AIM, MOST_BYTES, Room, shared_out
@@ -191,6 +192,13 @@ def test_a_record_like_hatecheck_fits_300_kilobytes(typical: tuple[AuditRecord, 
         assert "<figure>" in part or 'class="wide evidence"' in part, "every probe shows something"
         assert f"{len(finding.reading.measurements)} measurements" in part  # type: ignore[union-attr]
         assert f'id="p-{finding.instance}-how"' in part
+
+
+@pytest.mark.parametrize("language", [one for one in languages() if one != "en"])
+def test_a_translated_page_keeps_to_the_same_size(typical: tuple[AuditRecord, Verdict], language: str) -> None:
+    page = render(*typical, Showing(language=language))
+    assert 200_000 < len(page.encode()) <= 300_000, "bytes, not characters: a Chinese one has three"
+    assert f'<html lang="{language.replace("_", "-")}"' in page
 
 
 def test_what_is_left_out_is_counted_and_named(typical: tuple[AuditRecord, Verdict]) -> None:
