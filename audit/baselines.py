@@ -24,7 +24,7 @@ def compare_for(policy: Policy, run: Run, baselines: Mapping[str, Run]) -> tuple
             continue
         base = baselines.get(rule.baseline)
         if base is None:
-            reason = message("no baseline called {name} was given", name=rule.baseline)
+            reason = message("no baseline called {name} was given, or no run there has passed yet", name=rule.baseline)
             out.append(NoComparison(rule=rule.id, baseline=rule.baseline, missing=True, reason=reason))
             continue
         try:
