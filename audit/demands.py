@@ -5,6 +5,7 @@ Runs, re-gating and verification all decide here, so that they cannot differ. Ne
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
@@ -114,7 +115,7 @@ def open_run(bundle: Bundle) -> Run:
 def find_baseline(path: Path) -> Bundle | None:
     """A baseline's bundle: ``path`` itself or, where it is a folder of runs, the last of them that passed.
 
-    The last one is that of the latest day of decision, then of the last name; waived runs count as passed, and runs that were
+    The last one is that of the latest day of decision, then of the last name, numbers in it taken as numbers; waived runs count as passed, and runs that were
     not enforced or cannot be read do not count. None where no run there passed yet, which is a baseline that is missing.
 
     Raises:
@@ -134,8 +135,15 @@ def find_baseline(path: Path) -> Bundle | None:
         except RecordError:
             continue
         if verdict.enforced and verdict.outcome in ("pass", "waived"):
-            passed.append((verdict.decided_on, bundle.folder.name, bundle))
+            passed.append((verdict.decided_on, _natural(bundle.folder.name), bundle))
     return max(passed, key=lambda f: f[:2])[2] if passed else None
+
+
+def _natural(name: str) -> tuple[tuple[int, int | str], ...]:
+    """A name's sorting key in which ``run-10`` comes after ``run-9``."""
+    return tuple(
+        (0, int(p)) if p.isdecimal() and p.isascii() else (1, p) for p in re.split(r"([0-9]{1,18})", name) if p
+    )
 
 
 def open_baseline(name: str, bundle: Bundle) -> Run:

@@ -45,6 +45,12 @@ def test_a_waived_run_counts_as_passed_and_names_decide_within_a_day(history, fi
     assert find_baseline(history).folder.name == "z-same-day"
 
 
+def test_numbers_in_names_are_numbers(history, finished):
+    for name in ("run-9", "run-10"):
+        put(history, finished, name, decided_on="2026-03-01", outcome="pass", exit_code=0)
+    assert find_baseline(history).folder.name == "run-10"
+
+
 def test_a_broken_run_is_passed_over(history, finished):
     broken = put(history, finished, "y-broken", decided_on="2026-06-01", outcome="pass", exit_code=0)
     (broken / "verdict.json").write_text("{")
