@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from pathlib import Path
 from types import ModuleType
 
@@ -102,7 +103,10 @@ def test_the_report_shows_images_where_the_plan_allows_it(material: Path, tmp_pa
     assert {r.outcome for r in result.verdict.rulings} <= {"pass", "fail", "inconclusive"}
     assert result.verdict.outcome == "fail", "three steps teach too little to pass"
     page = (tmp_path / "run" / "report.html").read_text()
-    assert page.count('<img src="data:image/png;base64,') == 24 + 12 + 8
+    # Pictures take much of a page's room; those that it has no room for are counted.
+    shown = page.count('<img src="data:image/png;base64,')
+    told = sum(int(n) for n in re.findall(r"(\d+) more (?:is|are) not shown here", page))
+    assert 24 <= shown <= 24 + 12 + 8 <= shown + told
     assert verify(tmp_path / "run").ok
 
     silent = plan.with_name("silent.yaml")
