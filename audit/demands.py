@@ -19,6 +19,7 @@ from audit.lock import check_lock
 from audit.pairing import Run
 from audit.policy import check_measures
 from audit.restate import restate
+from audit.sound import require_sound
 from probes.evidence import Message, message
 from reports.bundle import MANIFEST, RESULTS, VERDICT, Bundle, BundleWriter
 from reports.errors import RecordError
@@ -152,13 +153,8 @@ def open_baseline(name: str, bundle: Bundle) -> Run:
     Raises:
         GateError: its files do not agree with its own hashes.
     """
-    problems = bundle.check()
-    if problems:
-        raise GateError(
-            f"the baseline {name} in {bundle.folder} does not agree with its own hashes: {problems[0]}",
-            expected="a bundle that verifies",
-            fix=f"see `plumbline verify {bundle.folder}`",
-        )
+    called = f"the baseline {name} in {bundle.folder}"
+    require_sound(bundle, error=GateError, called=called, expected="a bundle that verifies")
     return replace(open_run(bundle), policy=bundle.verdict().policy)
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from audit.errors import HardenError
 from audit.harden_rows import Added
+from audit.sound import require_sound
 from fine_tune.data import AuditData
 
 if TYPE_CHECKING:
@@ -29,13 +30,7 @@ def checked_record(bundle: Bundle) -> AuditRecord:
     Raises:
         HardenError: they do not.
     """
-    problems = bundle.check()
-    if problems:
-        raise HardenError(
-            f"{bundle.folder} does not agree with its own hashes: {problems[0]}",
-            expected="a bundle that verifies",
-            fix=f"see `plumbline verify {bundle.folder}`",
-        )
+    require_sound(bundle, error=HardenError, expected="a bundle that verifies")
     return bundle.record()
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 from audit.errors import GateError
 from audit.restate import context_of, probe_of
 from audit.runner import unmet
+from audit.sound import require_sound
 from audit.surroundings import EXACT, FLOATING, MONTE_CARLO_ERRORS, tolerance_here
 from fine_tune.errors import PlumblineError
 from probes.errors import Unavailable
@@ -123,13 +124,7 @@ def stored_finding(bundle: Bundle, record: AuditRecord, instance: str) -> Findin
         GateError: nothing was measured, so there is nothing to compare with.
         VerificationError: the bundle does not agree with its own hashes.
     """
-    problems = bundle.check()
-    if problems:
-        raise VerificationError(
-            f"{bundle.folder} does not agree with its own hashes: {problems[0]}",
-            expected="a run as it was written",
-            fix=f"see `plumbline verify {bundle.folder}`",
-        )
+    require_sound(bundle)
     finding = record.finding(instance)
     if finding is None or finding.status != "measured":
         said = f": {finding.reason}" if finding is not None else ""

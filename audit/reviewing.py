@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from audit.errors import ReviewError
+from audit.sound import require_sound
 from reports.bundle import Bundle
-from reports.errors import VerificationError
 from reports.reviews import Review, ReviewDecision, add_review, bundle_digest
 
 if TYPE_CHECKING:
@@ -43,13 +43,7 @@ def review(
         ReviewError: the decision is incomplete, of no known kind, or of a day to come.
     """
     bundle = Bundle.open(run if isinstance(run, str | Path) else run.path)
-    problems = bundle.check()
-    if problems:
-        raise VerificationError(
-            f"{bundle.folder} does not agree with its own hashes: {problems[0]}",
-            expected="a bundle that verifies, because a review is bound to it",
-            fix=f"see `plumbline verify {bundle.folder}`",
-        )
+    require_sound(bundle, expected="a bundle that verifies, because a review is bound to it")
     if decision not in DECISIONS:
         raise ReviewError(f"the decision is {decision!r}", expected=f"one of {', '.join(DECISIONS)}")
     day, today = on or date.today(), date.today()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from fine_tune.errors import PlumblineError
 from reports.bundle import Bundle
 from reports.errors import VerificationError
 
@@ -19,11 +20,31 @@ def open_sound(run: str | Path) -> Bundle:
         VerificationError: a file is missing, altered or added.
     """
     bundle = Bundle.open(run)
+    require_sound(bundle)
+    return bundle
+
+
+def require_sound(
+    bundle: Bundle,
+    *,
+    error: type[PlumblineError] = VerificationError,
+    called: str = "",
+    expected: str = "a run as it was written",
+) -> None:
+    """Refuse a bundle whose files are not those that it lists.
+
+    Args:
+        error: what to raise, where a room has an error of its own for it.
+        called: what the bundle is to whoever asks; its folder alone where that says enough.
+        expected: what was wanted.
+
+    Raises:
+        PlumblineError: ``error``: a file is missing, altered or added.
+    """
     problems = bundle.check()
     if problems:
-        raise VerificationError(
-            f"{bundle.folder} does not agree with its own hashes: {problems[0]}",
-            expected="a run as it was written",
+        raise error(
+            f"{called or bundle.folder} does not agree with its own hashes: {problems[0]}",
+            expected=expected,
             fix=f"see `plumbline verify {bundle.folder}`",
         )
-    return bundle
