@@ -10,23 +10,19 @@ import binascii
 import hashlib
 from base64 import b64decode
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
-from pathlib import Path
 from urllib.parse import quote
 
 from probes.evidence import ImageGrid
+from reports.markup import sheet
 from reports.record import AuditRecord
 from reports.showing import Showing
 
 STYLE = "plumbline.css"
-_TEMPLATES = Path(__file__).parent / "templates"
 
 
-@lru_cache(maxsize=1)
 def style() -> str:
-    """The style sheet, without the white space that only its authors read."""
-    lines = (_TEMPLATES / "page.css").read_text(encoding="utf-8").splitlines()
-    return "\n".join(line.strip() for line in lines if line.strip())
+    """The style sheet of a report."""
+    return sheet("page.css")
 
 
 def picture_name(png_base64: str) -> str:

@@ -7,20 +7,18 @@ strips the style, words and tables remain. It says what the report says, shorter
 from __future__ import annotations
 
 import re
-from functools import lru_cache, partial
-from pathlib import Path
-from typing import Any
+from functools import lru_cache
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup
 
 from reports import wording
 from reports.checks import check_views
 from reports.decision import decision
-from reports.language import ENGLISH, catalogue, say
+from reports.language import ENGLISH
+from reports.markup import TEMPLATES, environment
 from reports.record import AuditRecord, Verdict
 
-TEMPLATES = Path(__file__).parent / "templates"
 MOST_BYTES = 100_000
 # Rows of the table of checks; the next smaller number is taken where names make the cell too large.
 ROWS = (50, 20, 8)
@@ -36,7 +34,7 @@ def render_cell(record: AuditRecord, verdict: Verdict, language: str = ENGLISH) 
     """
     checks = check_views(record, verdict)
     view, text = decision(record, verdict, checks), ""
-    template = _environment(language).get_template("cell.html")
+    template = _templates(language).get_template("cell.html")
     for most in ROWS:
         text = template.render(d=view, checks=checks, most=most, name=record.name, css=_css(), glyphs=_glyphs())
         if len(text.encode("utf-8")) <= MOST_BYTES:
@@ -54,24 +52,8 @@ def line(record: AuditRecord, verdict: Verdict) -> str:
 
 
 @lru_cache(maxsize=8)
-def _environment(language: str) -> Environment:
-    env = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        extensions=["jinja2.ext.i18n"],
-        finalize=_finalize,
-    )
-    env.install_gettext_translations(catalogue(language), newstyle=True)  # type: ignore[attr-defined]
-    env.filters["say"] = partial(say, language=language)
-    env.globals["outcome_words"] = wording.OUTCOME_WORDS
-    return env
-
-
-def _finalize(value: Any) -> Any:
-    return value if isinstance(value, Markup) or not isinstance(value, str) else wording.shortened(value, _LONGEST)
+def _templates(language: str) -> Environment:
+    return environment(language, _LONGEST)
 
 
 @lru_cache(maxsize=1)

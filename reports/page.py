@@ -9,28 +9,21 @@ from __future__ import annotations
 import hashlib
 from base64 import b64encode
 from collections import defaultdict
-from functools import lru_cache, partial
-from pathlib import Path
+from functools import partial
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from probes.evidence import Table, slice_name
-from reports import charts, wording
+from reports import wording
 from reports.assets import STYLE, address, picture_name, style
-from reports.differences import differences
 from reports.editions import edition_of, redaction_words
 from reports.errors import RecordError
 from reports.fitting import NOTHING, Fitting, compact
-from reports.language import catalogue, say, unit_said
-from reports.public import is_suppressed
+from reports.markup import page_environment
 from reports.record import AuditRecord, Verdict
 from reports.room import AIM, ALL_NUMBERS, MOST_BYTES, SHARES, Room
 from reports.sections import Report, report
 from reports.showing import PLAIN, Showing
-
-TEMPLATES = Path(__file__).parent / "templates"
 
 
 def render(record: AuditRecord, verdict: Verdict, showing: Showing = PLAIN) -> str:
@@ -60,7 +53,7 @@ def render(record: AuditRecord, verdict: Verdict, showing: Showing = PLAIN) -> s
 def _page(view: Report, showing: Showing, room: Room, *, aim: int) -> str:
     """The page without evidence first, to know how much room is left for it; then with as much as fits."""
     language = showing.language
-    env, css = _environment(language), style()
+    env, css = page_environment(language), style()
     redact = not view.include_text
     shared = {
         "report": view,
@@ -95,66 +88,5 @@ def _source(png_base64: str, folder: str | None) -> Markup:
     return escape(address(folder, picture_name(png_base64)))
 
 
-@lru_cache(maxsize=8)
-def _environment(language: str) -> Environment:
-    env = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        extensions=["jinja2.ext.i18n"],
-        finalize=_finalize,
-    )
-    env.install_gettext_translations(catalogue(language), newstyle=True)  # type: ignore[attr-defined]
-    env.filters["say"] = partial(say, language=language)
-    env.filters["figure"] = charts.figure
-    env.filters["ends"] = lambda interval: say(wording.ends(interval), language)
-    env.filters["measure"] = lambda name: say(wording.measure_said(name), language)
-    env.filters["unit"] = partial(unit_said, language=language)
-    env.filters["range"] = wording.range_words
-    env.filters["signed"] = wording.signed
-    env.filters["words"] = lambda text: len(text.split())
-    env.globals.update(
-        strip=charts.strip,
-        interval_plot=charts.interval_plot,
-        bars=charts.bars,
-        curve=charts.curve,
-        key=charts.key,
-        thinned=charts.thinned,
-        most_points=charts.MOST_POINTS,
-        most_drawn=charts.MOST_ROWS,
-        outcome_words=wording.OUTCOME_WORDS,
-        rests=wording.rests,
-        suppressed=is_suppressed,
-        slice_said=wording.slice_said,
-        slice_name=slice_name,
-        differences=differences,
-        numeric_columns=_numeric_columns,
-        weight_class=_weight_class,
-    )
-    return env
-
-
 def _size(text: str) -> int:
     return len(text.encode("utf-8"))
-
-
-def _finalize(value: Any) -> Any:
-    """Holds every piece of text from data to a readable length."""
-    return value if isinstance(value, Markup) or not isinstance(value, str) else wording.shortened(value)
-
-
-def _numeric_columns(table: Table) -> tuple[bool, ...]:
-    """Which columns hold numbers alone, and are set flush right."""
-    columns = zip(*table.rows, strict=True) if table.rows else ((),) * len(table.columns)
-    return tuple(
-        any(c is not None for c in cells) and all(c is None or isinstance(c, int | float) for c in cells)
-        for cells in columns
-    )
-
-
-def _weight_class(weight: float) -> str:
-    """Four steps a side: the step is what the page shows by colour and by underline alike."""
-    step = min(int(abs(weight) * 4 + 0.5), 4)
-    return f"w{'p' if weight > 0 else 'n'}{step}" if step else "w0"

@@ -9,7 +9,6 @@ import hashlib
 from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 from markupsafe import Markup
@@ -18,9 +17,7 @@ from reports import wording
 from reports.assets import style
 from reports.errors import RecordError
 from reports.language import ENGLISH
-
-# Private there only because nothing else made pages so far; both rooms of a page must escape and style alike.
-from reports.page import TEMPLATES, _environment
+from reports.markup import page_environment, sheet
 from reports.room import MOST_BYTES
 
 
@@ -42,8 +39,8 @@ def whole_page(template: str, names: Mapping[str, Any], language: str = ENGLISH)
     Raises:
         RecordError: there is no catalogue for the language, or the page does not fit however little is shown.
     """
-    css = style() + "\n" + _more_css()
-    env = _environment(language)
+    css = style() + "\n" + sheet("shell.css")
+    env = page_environment(language)
     for share in (1.0, 0.4, 0.1, 0.02):
         page = env.get_template(template).render(
             **names,
@@ -58,9 +55,3 @@ def whole_page(template: str, names: Mapping[str, Any], language: str = ENGLISH)
     raise RecordError(
         f"the page would be larger than {MOST_BYTES} bytes", expected="fewer runs, measures or checks", fix="use --json"
     )
-
-
-@lru_cache(maxsize=1)
-def _more_css() -> str:
-    lines = (TEMPLATES / "shell.css").read_text(encoding="utf-8").splitlines()
-    return "\n".join(line.strip() for line in lines if line.strip())

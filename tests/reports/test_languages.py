@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 import reports.language
+import reports.markup
 import reports.page
 from audit.catalogues import numbers, read
 from probes.evidence import IntervalPlot, IntervalPoint, Need, message
@@ -124,7 +125,7 @@ def outside(text: str) -> str:
 def pseudo_page(monkeypatch: pytest.MonkeyPatch, record: AuditRecord, verdict: Verdict) -> str:
     spoken = Pseudo()
     monkeypatch.setattr(reports.language, "catalogue", lambda _: spoken)
-    monkeypatch.setattr(reports.page, "catalogue", lambda _: spoken)
+    monkeypatch.setattr(reports.markup, "catalogue", lambda _: spoken)
     monkeypatch.setitem(reports.language._DAYS, NAME, "en_GB")
     return render(record, verdict, Showing(language=NAME))
 

@@ -356,7 +356,7 @@ def test_size_is_capped_and_what_is_left_out_is_said(
 
 def test_rendering_is_quick_and_loads_no_torch() -> None:
     code = (
-        "import sys, reports.page, reports.bundle, reports.junit, reports.summary; reports.page._environment('en')"
+        "import sys, reports.page, reports.bundle, reports.junit, reports.summary; reports.page.page_environment('en')"
         ".get_template('page.html');"
         " print([m for m in ('torch', 'transformers', 'datasets', 'pandas', 'sklearn', 'pyarrow') if m in sys.modules])"
     )
